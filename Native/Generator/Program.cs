@@ -1,0 +1,1 @@
+namespace LowLevel.Generator; internal static class Program { private static int Main() => 0; }

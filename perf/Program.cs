@@ -1,0 +1,1 @@
+namespace LowLevel.Perf; internal static class Program { private static int Main() => 0; }
