@@ -1,0 +1,45 @@
+using System;
+using LowLevel.Native;
+
+namespace LowLevel.Allocator;
+
+/// <summary>A block of the arena as the device sees it: first page and number of pages.</summary>
+internal readonly record struct PageRange(Pfn Start, uint Pages);
+
+/// <summary>How a batch came back from the device.</summary>
+internal enum SettleResult
+{
+    /// <summary>The device used every buffer: the blocks are treated.</summary>
+    Treated,
+
+    /// <summary>As <see cref="Treated"/>, and this process's own DONTNEED or hole punch succeeded over every byte: they read zero.</summary>
+    TreatedZero,
+
+    /// <summary>The device used the buffers but says, or showed, that it did nothing (an error, a lie): the blocks are raw.</summary>
+    Failed,
+
+    /// <summary>No answer in time. The batch stays with the device until <see cref="ITreatmentDevice.TryRevoke"/> succeeds.</summary>
+    TimedOut,
+}
+
+/// <summary>Where the reactor hands its batch (the series' aerator_dev_info: capacity and react). One batch is in flight
+/// at a time; calls come from one thread at a time (the holder of the treatment lock).</summary>
+internal interface ITreatmentDevice : IDisposable
+{
+    /// <summary>Blocks per batch: the least of what the driver asked for, what the queue holds and what the device allows. 0
+    /// while the device takes no reports (feature refused, device broken or lost).</summary>
+    int Capacity { get; }
+
+    /// <summary>Publishes the batch and notifies the device. False: nothing was published and the device cannot touch the blocks.</summary>
+    bool React(ReadOnlySpan<PageRange> batch);
+
+    /// <summary>Waits until the batch that <see cref="React"/> published has come back, at most <paramref name="timeout"/>.</summary>
+    SettleResult Settle(TimeSpan timeout);
+
+    /// <summary>After <see cref="SettleResult.TimedOut"/>: resets the device. True once it can no longer touch the batch (its
+    /// claim was cancelled, or the claimed call has returned, and the reset is acknowledged); may be called again after false.</summary>
+    bool TryRevoke(TimeSpan timeout);
+
+    /// <summary>Brings a device that was reset back into service (negotiates again). False: it stays out of service.</summary>
+    bool TryRestart();
+}
