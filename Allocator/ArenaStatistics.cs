@@ -1,0 +1,64 @@
+using System.Collections.Generic;
+using LowLevel.Native;
+
+namespace LowLevel.Allocator;
+
+/// <summary>Free blocks of one order and type.</summary>
+/// <param name="Order">0 to 10.</param>
+/// <param name="Type">The list they are on.</param>
+/// <param name="Raw">Blocks that the host has not been told of.</param>
+/// <param name="Treated">Blocks that it has.</param>
+public readonly record struct FreeBlocks(int Order, MigrateType Type, long Raw, long Treated);
+
+/// <summary>A snapshot of an arena, in bytes unless said otherwise. Taken without stopping anybody: each figure is true of an
+/// instant, their sum only at rest.</summary>
+public sealed record ArenaStatistics
+{
+    /// <summary>Address space reserved.</summary>
+    public required long ReservedBytes { get; init; }
+
+    /// <summary>The bound on taken bytes.</summary>
+    public required long CapBytes { get; init; }
+
+    /// <summary>Never used yet: on no list, not resident.</summary>
+    public required long UnreachedBytes { get; init; }
+
+    /// <summary>In the user's hands.</summary>
+    public required long AllocatedBytes { get; init; }
+
+    /// <summary>In threads' pages.</summary>
+    public required long ThreadPagesBytes { get; init; }
+
+    /// <summary>Free and not told to the host.</summary>
+    public required long RawBytes { get; init; }
+
+    /// <summary>Free and told to the host.</summary>
+    public required long TreatedBytes { get; init; }
+
+    /// <summary>In the reactor.</summary>
+    public required long InReactorBytes { get; init; }
+
+    /// <summary>Free in isolated pageblocks.</summary>
+    public required long IsolatedBytes { get; init; }
+
+    /// <summary>Held by the balloon.</summary>
+    public required long InflatedBytes { get; init; }
+
+    /// <summary>Held back because a lost device may still touch it.</summary>
+    public required long QuarantinedBytes { get; init; }
+
+    /// <summary>struct pages written so far, pageblock bits, thread pages and rings: an upper bound on resident metadata.</summary>
+    public required long MetadataBytes { get; init; }
+
+    /// <summary>Batches that came back treated.</summary>
+    public required long Cycles { get; init; }
+
+    /// <summary>Pages (4 KiB) treated so far.</summary>
+    public required long PagesTreated { get; init; }
+
+    /// <summary>Batches that came back raw: refused, failed or lost.</summary>
+    public required long LostBatches { get; init; }
+
+    /// <summary>Free blocks by order and type; only pairs that have any.</summary>
+    public required IReadOnlyList<FreeBlocks> Free { get; init; }
+}

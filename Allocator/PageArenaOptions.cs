@@ -1,0 +1,156 @@
+using System;
+
+namespace LowLevel.Allocator;
+
+/// <summary>Whether the arena's memory may be backed by 2 MiB huge pages.</summary>
+public enum HugePages
+{
+    /// <summary>MADV_HUGEPAGE over the arena: the default. First touch of 2 MiB costs one fault.</summary>
+    Advise,
+
+    /// <summary>No advice: the system's setting in /sys/kernel/mm/transparent_hugepage/enabled decides.</summary>
+    System,
+
+    /// <summary>MADV_NOHUGEPAGE: 4 KiB pages only.</summary>
+    Never,
+}
+
+/// <summary>What backs the arena.</summary>
+public enum ArenaBacking
+{
+    /// <summary>Private anonymous memory: the default.</summary>
+    Anonymous,
+
+    /// <summary>A memfd, mapped shared; treatment punches holes.</summary>
+    Memfd,
+}
+
+/// <summary>Who carries out treatment.</summary>
+public enum AerationContext
+{
+    /// <summary>A background thread of the arena; the freeing thread never waits. The default.</summary>
+    Worker,
+
+    /// <summary>The thread whose free crosses the high-water mark, after it has dropped the zone lock; the device is serviced
+    /// inline, as a VM exit is. What rests below the mark is still treated by the worker after <see cref="AerationOptions.Delay"/>.</summary>
+    FreeingThread,
+}
+
+/// <summary>How the host drops a treated block.</summary>
+public enum DiscardMode
+{
+    /// <summary>MADV_DONTNEED: resident memory falls at once. The default.</summary>
+    DontNeed,
+
+    /// <summary>MADV_FREE: the kernel takes the pages when it needs them; neither RSS nor the cgroup's charge falls until then.</summary>
+    Free,
+}
+
+/// <summary>Which payload feature bit 5 carries on the reporting queue.</summary>
+public enum ReportingDialect
+{
+    /// <summary>VIRTIO 1.2, 5.5.6.7: device-writable buffers that are the free pages. The default.</summary>
+    Standard,
+
+    /// <summary>The 2019 RFC: one device-readable buffer of {pfn, size} hints. In process only.</summary>
+    Hints,
+}
+
+/// <summary>How much an arena reserves and how it goes about it. Read once by <see cref="PageArena.Create"/>.</summary>
+public sealed class PageArenaOptions
+{
+    /// <summary>Address space to reserve, bytes, rounded up to 4 MiB; 4 MiB to 16 TiB. Null or 0: four times the memory cgroup's limit,
+    /// else four times the machine's memory. Reserved, not resident: it costs nothing until used.</summary>
+    public nuint SizeBytes { get; set; }
+
+    /// <summary>The bound on bytes taken from the arena at one time. Null: the memory cgroup's limit, else the machine's memory.
+    /// Blocks that rest in the threads' pages count until they are drained, which happens before an allocation fails.</summary>
+    public nuint? CapBytes { get; set; }
+
+    /// <summary>The reserve, bytes (the kernel's min_free_kbytes): the last bytes under the cap are for
+    /// <see cref="AllocationFlags.Atomic"/> only. Null: by the kernel's formula, the square root of 16 times the bound in KiB, 128 KiB
+    /// to 64 MiB, but at most 1/64 of the bound. 0: no reserve.</summary>
+    public nuint? MinFreeBytes { get; set; }
+
+    /// <summary>Huge-page advice. Default <see cref="HugePages.Advise"/>.</summary>
+    public HugePages HugePages { get; set; }
+
+    /// <summary>What backs the arena. Default <see cref="ArenaBacking.Anonymous"/>.</summary>
+    public ArenaBacking Backing { get; set; }
+
+    /// <summary>Zones that the arena is cut into, 1 to 64. Null: one for each NUMA node with memory.</summary>
+    public int? Zones { get; set; }
+
+    /// <summary>Waste page treatment.</summary>
+    public AerationOptions Aeration { get; set; } = new();
+
+    /// <summary>Catches at the instant what default mode catches late or not: two threads freeing one block at once. Costs an
+    /// interlocked operation on each allocate and free.</summary>
+    public bool DebugChecks { get; set; }
+
+    /// <summary>Seed of the free-list shuffle (blocks of order 10 go to head or tail by a random bit). Null: no shuffle.</summary>
+    public ulong? ShuffleSeed { get; set; }
+
+    /// <summary>A value written over every 32-bit word of a freed block, for callers that want freed memory to be recognisable. The
+    /// driver then negotiates PAGE_POISON, and the host keeps such blocks unless the value is 0. Null: freed memory is left as it is.</summary>
+    public uint? PoisonValue { get; set; }
+
+    /// <summary>Where the host is. Null: in this process, the only one that this version reaches; with any other,
+    /// <see cref="AerationContext.FreeingThread"/> is refused first, because a foreign host cannot be serviced inline.</summary>
+    public string? Host { get; set; }
+
+    /// <summary>The name that smaps shows as [anon:name], 1 to 79 printable characters without []\$`. Default "lowlevel-arena".</summary>
+    public string Name { get; set; } = "lowlevel-arena";
+
+    /// <summary>A thread keeps freed blocks for itself and takes them from there (the kernel's per-cpu pages). Default true.</summary>
+    public bool ThreadPages { get; set; } = true;
+}
+
+/// <summary>Options of waste page treatment. Read once by <see cref="PageArena.Create"/>.</summary>
+public sealed class AerationOptions
+{
+    /// <summary>Whether treatment is on. Default true.</summary>
+    public bool Enabled { get; set; } = true;
+
+    /// <summary>Who carries it out. Default <see cref="AerationContext.Worker"/>.</summary>
+    public AerationContext Context { get; set; }
+
+    /// <summary>The least order treated, 0 to 10. Null: 9, the pageblock.</summary>
+    public int? MinimumOrder { get; set; }
+
+    /// <summary>Blocks per batch that the driver asks for, 1 to 1024; the queue and the device may allow less. Default 32.</summary>
+    public int ReactorCapacity { get; set; } = 32;
+
+    /// <summary>The least time from <see cref="PageArena.FreePages"/> to treatment, 0 to one day; what rests is treated between 1.0 and
+    /// 1.25 times this later. 0: at the high-water mark, at once. Default 1 s.</summary>
+    public TimeSpan Delay { get; set; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>How long the host may take over one batch before it is taken for lost, 1 ms to 10 minutes. Default 2 s.</summary>
+    public TimeSpan HostTimeout { get; set; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>How the in-process host drops memory. Default <see cref="DiscardMode.DontNeed"/>.</summary>
+    public DiscardMode Discard { get; set; }
+
+    /// <summary>Payload of the reporting queue. Default <see cref="ReportingDialect.Standard"/>.</summary>
+    public ReportingDialect Dialect { get; set; }
+
+    /// <summary>The clock of delays and timeouts. Default <see cref="TimeProvider.System"/>.</summary>
+    public TimeProvider Clock { get; set; } = TimeProvider.System;
+}
+
+/// <summary>How one allocation goes about it.</summary>
+[Flags]
+public enum AllocationFlags
+{
+    /// <summary>Contents undefined, respects the reserve.</summary>
+    None = 0,
+
+    /// <summary>The block reads zero. Writes only where the block is not already known to be zero.</summary>
+    Zeroed = 1,
+
+    /// <summary>May use the reserve (the min watermark and the HighAtomic pageblocks); never waits for the reactor.</summary>
+    Atomic = 2,
+
+    /// <summary>Makes the block resident now (MADV_POPULATE_WRITE); a failure is told by its errno instead of by a fault later.</summary>
+    Populate = 4,
+}
