@@ -19,12 +19,16 @@ internal static class Program
     private static ICommand[] Commands =>
     [
         new PlantCommand(),
+        new ReplayCommand(),
+        new FaultCommand(),
     ];
 
     /// <summary>What a command starts as its own child process; not listed.</summary>
     private static ICommand[] ChildCommands =>
     [
         new PlantChildCommand(),
+        new ReplayChildCommand(),
+        new PictureChildCommand(),
     ];
 
     private static int Main(string[] args) => Run(args, Console.Out, Console.Error);
