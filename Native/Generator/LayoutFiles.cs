@@ -51,7 +51,9 @@ internal sealed class LayoutFiles(string root)
         foreach (Layout layout in model.Layouts)
         {
             files.Add($"{s_generated[0]}/{layout.Text.Name}.g.cs", CSharpWriter.Write(layout, model));
+            files.Add($"{s_generated[1]}/{layout.Text.Name}Tests.g.cs", TestWriter.Write(layout, model));
         }
+        files.Add($"{s_generated[1]}/{CProbeWriter.FileName}", CProbeWriter.Write(model));
         return files;
     }
 

@@ -43,14 +43,14 @@ internal sealed class Parser
             }
             else if (_member is null)
             {
-                throw new LayoutSyntaxException("an indented line before any declaration; allowed: source, struct, bits, enum, const, table at the margin");
+                throw new FormatException("an indented line before any declaration; allowed: source, struct, bits, enum, const, table at the margin");
             }
             else
             {
                 _member(cursor);
             }
         }
-        catch (LayoutSyntaxException problem)
+        catch (FormatException problem)
         {
             _errors.Add(new LayoutError(_text.FileName, line.Number, problem.Message));
         }
@@ -82,7 +82,7 @@ internal sealed class Parser
                 ReadTable(cursor);
                 break;
             default:
-                throw new LayoutSyntaxException($"{word} declares nothing; allowed: source, struct, bits, enum, const, table");
+                throw new FormatException($"{word} declares nothing; allowed: source, struct, bits, enum, const, table");
         }
     }
 
@@ -123,7 +123,7 @@ internal sealed class Parser
             }
             if (!Lexer.TryNumber(word, out ulong value) && number is null)
             {
-                throw new LayoutSyntaxException($"{word} is no bit; allowed: bit n, or a value in decimal, or hexadecimal after 0x");
+                throw new FormatException($"{word} is no bit; allowed: bit n, or a value in decimal, or hexadecimal after 0x");
             }
             value = number is { } n ? 1ul << n : value;
             string bit = line.Identifier("the bit");
@@ -172,7 +172,7 @@ internal sealed class Parser
         string[] sides = shape.Split('x');
         if (sides.Length != 2 || !TrySide(sides[0], out int rowCount) || !TrySide(sides[1], out int columnCount))
         {
-            throw new LayoutSyntaxException($"{shape} is no shape; allowed: rows x columns, each 1 to 64, such as 3x2");
+            throw new FormatException($"{shape} is no shape; allowed: rows x columns, each 1 to 64, such as 3x2");
         }
         Trailer rest = cursor.Rest();
         List<TableRow> rows = [];
@@ -201,7 +201,7 @@ internal sealed class Parser
         {
             if (!rest.EndsWith(']') || !Lexer.TryNumber(rest[(bracket + 1)..^1], out ulong n) || n is 0 or > 65536)
             {
-                throw new LayoutSyntaxException($"{word} is no type; allowed: T, T*, T[n], T*[n] with n from 1 to 65536");
+                throw new FormatException($"{word} is no type; allowed: T, T*, T[n], T*[n] with n from 1 to 65536");
             }
             count = (int)n;
             rest = rest[..bracket];
@@ -210,12 +210,12 @@ internal sealed class Parser
         string element = isPointer ? rest[..^1] : rest;
         return Naming.IsIdentifier(element)
             ? new TypeReference(element, isPointer, count)
-            : throw new LayoutSyntaxException($"{word} is no type; allowed: T, T*, T[n], T*[n]");
+            : throw new FormatException($"{word} is no type; allowed: T, T*, T[n], T*[n]");
     }
 
     private Origin At(TokenCursor cursor) => _source.Length != 0
         ? new Origin(_text.FileName, cursor.Line, _source)
-        : throw new LayoutSyntaxException("no source stands above this declaration; allowed: source \"what is mirrored, its version and its file or section\"");
+        : throw new FormatException("no source stands above this declaration; allowed: source \"what is mirrored, its version and its file or section\"");
 
     private CMapping? C(Trailer trailer)
     {
@@ -224,10 +224,10 @@ internal sealed class Parser
         {
             return trailer.Header is null
                 ? null
-                : throw new LayoutSyntaxException($"header \"{trailer.Header}\" without a C name; allowed: c NAME header \"...\"");
+                : throw new FormatException($"header \"{trailer.Header}\" without a C name; allowed: c NAME header \"...\"");
         }
         return header is null
-            ? throw new LayoutSyntaxException($"no header for the C name {trailer.CName}; allowed: header \"...\" here or at the source")
+            ? throw new FormatException($"no header for the C name {trailer.CName}; allowed: header \"...\" here or at the source")
             : new CMapping(trailer.CName, header);
     }
 }

@@ -36,8 +36,7 @@ internal static class Program
     private static int Run(LayoutFiles layouts, bool isCheck, TextWriter output, TextWriter error)
     {
         List<LayoutError> errors = [];
-        LayoutModel model = LayoutModel.Read(layouts.ReadLayouts(), errors);
-        if (errors.Count != 0)
+        if (LayoutModel.Read(layouts.ReadLayouts(), errors) is not { } model)
         {
             foreach (LayoutError problem in errors)
             {

@@ -13,7 +13,11 @@ internal sealed class StructValidator(StructDeclaration type, LayoutModel model,
 
     public void Check()
     {
-        CheckShape();
+        if (!CheckShape())
+        {
+            // Without a size and an alignment every field would be reported too.
+            return;
+        }
         CheckNames();
         List<Field> placed = [];
         foreach (Field field in type.Fields)
@@ -26,20 +30,23 @@ internal sealed class StructValidator(StructDeclaration type, LayoutModel model,
         }
     }
 
-    private void CheckShape()
+    private bool CheckShape()
     {
-        if (type.Alignment == 0 || !BitOperations.IsPow2(type.Alignment))
+        if (!BitOperations.IsPow2(type.Alignment))
         {
             Refuse(type.At.Line, $"{type.Name} has alignment {type.Alignment}; allowed: a power of two from 1 to 4096");
+            return false;
         }
-        else if (type.Size == 0 || type.Size % type.Alignment != 0)
+        if (type.Size == 0 || type.Size % type.Alignment != 0)
         {
             Refuse(type.At.Line, $"{type.Name} has size {type.Size}; allowed: a positive multiple of its alignment, {type.Alignment}");
+            return false;
         }
         if (type.Fields.All(field => field.Type.Count is not null))
         {
             Refuse(type.At.Line, $"{type.Name} has no field that is not an array; allowed: at least one, it carries the alignment");
         }
+        return true;
     }
 
     private void CheckNames()
