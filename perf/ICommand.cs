@@ -1,0 +1,15 @@
+namespace LowLevel.Perf;
+
+/// <summary>One thing that the program measures or shows.</summary>
+internal interface ICommand
+{
+    /// <summary>What the user types.</summary>
+    string Name { get; }
+
+    /// <summary>One line for <c>help</c>, options included.</summary>
+    string Summary { get; }
+
+    /// <summary>Reads its options, calls <see cref="Arguments.End"/>, then runs. Returns the exit code; throws
+    /// <see cref="UsageException"/> for bad input before anything is written.</summary>
+    int Run(Arguments arguments);
+}
