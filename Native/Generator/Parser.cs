@@ -43,7 +43,8 @@ internal sealed class Parser
             }
             else if (_member is null)
             {
-                throw new FormatException("an indented line before any declaration; allowed: source, struct, bits, enum, const, table at the margin");
+                throw new FormatException(
+                    "an indented line before any declaration; allowed: source, struct, bits, enum, const, table at the margin");
             }
             else
             {
@@ -215,7 +216,8 @@ internal sealed class Parser
 
     private Origin At(TokenCursor cursor) => _source.Length != 0
         ? new Origin(_text.FileName, cursor.Line, _source)
-        : throw new FormatException("no source stands above this declaration; allowed: source \"what is mirrored, its version and its file or section\"");
+        : throw new FormatException(
+            "no source stands above this declaration; allowed: source \"what is mirrored, its version and its file or section\"");
 
     private CMapping? C(Trailer trailer)
     {
