@@ -261,14 +261,24 @@ internal sealed class CSharpWriter
         Document(table, table.Name, []);
         _out.Line($"public static class {table.Name}");
         _out.Open();
+        // An array and not a constant span: builds without optimisation would allocate at each call.
+        _out.Line($"private static readonly {type}[] s_cells =");
+        _out.Line("[");
+        foreach (TableRow row in table.Rows)
+        {
+            _out.Line($"    {string.Join(", ", row.Cells.Select(cell => $"{type}.{cell}"))},");
+        }
+        _out.Line("];");
+        _out.Line();
         _out.Summary($"The row of a {type}, {table.ColumnCount} elements.");
         _out.Line($"/// <param name=\"type\">One of {keys}.</param>");
         _out.Line("/// <exception cref=\"ArgumentOutOfRangeException\">There is no row for it.</exception>");
         _out.Line($"public static ReadOnlySpan<{type}> Of({type} type) => type switch");
         _out.Open();
-        foreach (TableRow row in table.Rows)
+        for (int row = 0; row < table.Rows.Count; row++)
         {
-            _out.Line($"{type}.{row.Key} => [{string.Join(", ", row.Cells.Select(cell => $"{type}.{cell}"))}],");
+            int first = row * table.ColumnCount;
+            _out.Line($"{type}.{table.Rows[row].Key} => new ReadOnlySpan<{type}>(s_cells, {first}, {table.ColumnCount}),");
         }
         _out.Line($"_ => throw new ArgumentOutOfRangeException(nameof(type), type, \"no row for it; allowed: {keys}\"),");
         _out.CloseExpression();

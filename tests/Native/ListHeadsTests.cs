@@ -45,7 +45,7 @@ public sealed class ListHeadsTests
         nodes[0].Next = &nodes[0];
         nint linked = (nint)(&nodes[2]), loose = (nint)(&node);
         Assert.ThrowsAny<Exception>(() => ListHeads.Remove((ListHead*)linked));
-        Assert.ThrowsAny<Exception>(() => ListHeads.AddAfter((ListHead*)loose, (ListHead*)linked));
+        Assert.ThrowsAny<Exception>(() => ListHeads.AddBefore((ListHead*)loose, (ListHead*)linked));
         Assert.True(nodes[2].Next == &nodes[0] && nodes[2].Prev == &nodes[0]);
 #else
         Assert.Skip("the assertion is compiled into debug builds only");
