@@ -85,14 +85,21 @@ public static class MigrateTypes
 /// </remarks>
 public static class Fallbacks
 {
+    private static readonly MigrateType[] s_cells =
+    [
+        MigrateType.Reclaimable, MigrateType.Movable,
+        MigrateType.Reclaimable, MigrateType.Unmovable,
+        MigrateType.Unmovable, MigrateType.Movable,
+    ];
+
     /// <summary>The row of a MigrateType, 2 elements.</summary>
     /// <param name="type">One of Unmovable, Movable, Reclaimable.</param>
     /// <exception cref="ArgumentOutOfRangeException">There is no row for it.</exception>
     public static ReadOnlySpan<MigrateType> Of(MigrateType type) => type switch
     {
-        MigrateType.Unmovable => [MigrateType.Reclaimable, MigrateType.Movable],
-        MigrateType.Movable => [MigrateType.Reclaimable, MigrateType.Unmovable],
-        MigrateType.Reclaimable => [MigrateType.Unmovable, MigrateType.Movable],
+        MigrateType.Unmovable => new ReadOnlySpan<MigrateType>(s_cells, 0, 2),
+        MigrateType.Movable => new ReadOnlySpan<MigrateType>(s_cells, 2, 2),
+        MigrateType.Reclaimable => new ReadOnlySpan<MigrateType>(s_cells, 4, 2),
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "no row for it; allowed: Unmovable, Movable, Reclaimable"),
     };
 }
