@@ -19,12 +19,14 @@ internal static class Program
     private static ICommand[] Commands =>
     [
         new PlantCommand(),
+        new TraceCommand(),
     ];
 
     /// <summary>What a command starts as its own child process; not listed.</summary>
     private static ICommand[] ChildCommands =>
     [
         new PlantChildCommand(),
+        new TraceChildCommand(),
     ];
 
     private static int Main(string[] args) => Run(args, Console.Out, Console.Error);
