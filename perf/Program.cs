@@ -21,6 +21,9 @@ internal static class Program
         new PlantCommand(),
         new ReplayCommand(),
         new FaultCommand(),
+        new BenchCommand(),
+        new TraceCommand(),
+        new StressCommand(),
     ];
 
     /// <summary>What a command starts as its own child process; not listed.</summary>
@@ -29,6 +32,7 @@ internal static class Program
         new PlantChildCommand(),
         new ReplayChildCommand(),
         new PictureChildCommand(),
+        new TraceChildCommand(),
     ];
 
     private static int Main(string[] args) => Run(args, Console.Out, Console.Error);

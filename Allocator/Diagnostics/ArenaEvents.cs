@@ -1,0 +1,165 @@
+using System.Diagnostics.Tracing;
+using LowLevel.Native;
+
+namespace LowLevel.Allocator;
+
+/// <summary>What an arena tells a tracer, as the EventSource "LowLevel-Allocator". The caller asks <c>IsEnabled</c> with the
+/// event's level and keyword before it gathers the arguments, so that an unwatched arena pays one load and one branch:
+/// <code>if (ArenaEvents.Log.IsEnabled(EventLevel.Informational, ArenaEvents.Keywords.Treatment)) ArenaEvents.Log.Stage(...);</code>
+/// Numbers of events are a contract with recorded traces: a new event takes a new number, an event that goes leaves its number unused.</summary>
+/// <remarks>A keyword that an event names but <see cref="Keywords"/> lacks silences the whole source, without an exception: a test
+/// listens to every event. Arguments are written from the stack (EventData, no boxing); safe from any thread.</remarks>
+[EventSource(Name = SourceName)]
+internal sealed class ArenaEvents : EventSource
+{
+    /// <summary>The name that tracers enable.</summary>
+    public const string SourceName = "LowLevel-Allocator";
+
+    /// <summary>The only instance.</summary>
+    public static readonly ArenaEvents Log = new();
+
+    private ArenaEvents()
+    {
+    }
+
+    /// <summary>Arena <paramref name="arena"/> (numbered from 1 within the process) was reserved with this many bytes and zones.</summary>
+    [Event(1, Level = EventLevel.Informational, Keywords = Keywords.Lifecycle, Message = "arena {0}: {1} bytes in {2} zones")]
+    public unsafe void ArenaCreated(int arena, long bytes, int zones)
+    {
+        // Sound: WriteEventCore copies before it returns, and all that the entries point to lives on this stack until then.
+        EventData* data = stackalloc EventData[3];
+        Put(data, 0, &arena);
+        Put(data, 1, &bytes);
+        Put(data, 2, &zones);
+        WriteEventCore(1, 3, data);
+    }
+
+    /// <summary>Arena <paramref name="arena"/> refuses new work; <paramref name="bytes"/> were still in users' hands.</summary>
+    [Event(2, Level = EventLevel.Informational, Keywords = Keywords.Lifecycle, Message = "arena {0} disposed, {1} bytes still allocated")]
+    public unsafe void ArenaDisposed(int arena, long bytes)
+    {
+        // Sound: as in ArenaCreated.
+        EventData* data = stackalloc EventData[2];
+        Put(data, 0, &arena);
+        Put(data, 1, &bytes);
+        WriteEventCore(2, 2, data);
+    }
+
+    /// <summary>One stage of a zone's reactor has ended: the order that the round treats (-1 where a stage has none), the pages
+    /// (4 KiB) and blocks it moved, and how long it took. Idle: the time between two rounds.</summary>
+    [Event(3, Level = EventLevel.Informational, Keywords = Keywords.Treatment, Message = "{0}: zone {1}, order {2}, {3} pages in {4} blocks, {5} us")]
+    public unsafe void Stage(Stage stage, int zone, int order, long pages, int blocks, double microseconds)
+    {
+        // Sound: as in ArenaCreated.
+        EventData* data = stackalloc EventData[6];
+        Put(data, 0, &stage);
+        Put(data, 1, &zone);
+        Put(data, 2, &order);
+        Put(data, 3, &pages);
+        Put(data, 4, &blocks);
+        Put(data, 5, &microseconds);
+        WriteEventCore(3, 6, data);
+    }
+
+    /// <summary>A batch came back raw or not at all; <paramref name="reason"/> says why (refused, failed, timed out, revoked).</summary>
+    [Event(4, Level = EventLevel.Warning, Keywords = Keywords.Treatment | Keywords.Ring, Message = "batch lost: {0}")]
+    public unsafe void BatchLost(string reason)
+    {
+        // Sound: the string is pinned while WriteEventCore copies it, terminating zero included.
+        fixed (char* text = reason)
+        {
+            EventData data = new() { DataPointer = (nint)text, Size = (reason.Length + 1) * sizeof(char) };
+            WriteEventCore(4, 1, &data);
+        }
+    }
+
+    /// <summary>The raw blocks of an order have reached the mark that starts a pass early.</summary>
+    [Event(5, Level = EventLevel.Verbose, Keywords = Keywords.Treatment, Message = "zone {0}, order {1}: {2} raw blocks")]
+    public unsafe void HighWaterMark(int zone, int order, long raw)
+    {
+        // Sound: as in ArenaCreated.
+        EventData* data = stackalloc EventData[3];
+        Put(data, 0, &zone);
+        Put(data, 1, &order);
+        Put(data, 2, &raw);
+        WriteEventCore(5, 3, data);
+    }
+
+    /// <summary>A thread's pages took <paramref name="count"/> blocks from a zone.</summary>
+    [Event(6, Level = EventLevel.Verbose, Keywords = Keywords.Allocation, Message = "order {0}: {1} blocks taken from the zone")]
+    public void Refill(int order, int count) => Pair(6, order, count);
+
+    /// <summary>A thread's pages gave <paramref name="count"/> blocks back to a zone.</summary>
+    [Event(7, Level = EventLevel.Verbose, Keywords = Keywords.Allocation, Message = "order {0}: {1} blocks given back to the zone")]
+    public void Drain(int order, int count) => Pair(7, order, count);
+
+    /// <summary>No block of this order and type could be found, whatever was tried; <paramref name="freeBytes"/> were free in all.</summary>
+    [Event(8, Level = EventLevel.Warning, Keywords = Keywords.Allocation, Message = "no block of order {0}, type {1}; {2} bytes free")]
+    public unsafe void AllocationFailed(int order, MigrateType type, long freeBytes)
+    {
+        // Sound: as in ArenaCreated.
+        EventData* data = stackalloc EventData[3];
+        Put(data, 0, &order);
+        Put(data, 1, &type);
+        Put(data, 2, &freeBytes);
+        WriteEventCore(8, 3, data);
+    }
+
+    /// <summary>The driver reset the balloon device (VIRTIO 1.2, 2.1): it was lost, broke the protocol, or the arena ends.</summary>
+    [Event(9, Level = EventLevel.Warning, Keywords = Keywords.Ring | Keywords.Host, Message = "device reset")]
+    public void DeviceReset() => WriteEvent(9);
+
+    /// <summary>The balloon took <paramref name="pages"/> pages (4 KiB) from the arena for the host.</summary>
+    [Event(10, Level = EventLevel.Informational, Keywords = Keywords.Host, Message = "{0} pages inflated")]
+    public unsafe void Inflate(long pages)
+    {
+        // Sound: as in ArenaCreated.
+        EventData data = new() { DataPointer = (nint)(&pages), Size = sizeof(long) };
+        WriteEventCore(10, 1, &data);
+    }
+
+    /// <summary>The balloon gave <paramref name="pages"/> pages (4 KiB) back to the arena.</summary>
+    [Event(11, Level = EventLevel.Informational, Keywords = Keywords.Host, Message = "{0} pages deflated")]
+    public unsafe void Deflate(long pages)
+    {
+        // Sound: as in ArenaCreated.
+        EventData data = new() { DataPointer = (nint)(&pages), Size = sizeof(long) };
+        WriteEventCore(11, 1, &data);
+    }
+
+    [NonEvent]
+    private unsafe void Pair(int id, int first, int second)
+    {
+        // Sound: as in ArenaCreated.
+        EventData* data = stackalloc EventData[2];
+        Put(data, 0, &first);
+        Put(data, 1, &second);
+        WriteEventCore(id, 2, data);
+    }
+
+    [NonEvent]
+    private static unsafe void Put<T>(EventData* data, int index, T* value)
+        where T : unmanaged
+    {
+        data[index] = new EventData { DataPointer = (nint)value, Size = sizeof(T) };
+    }
+
+    /// <summary>What a tracer selects by. Each bit that an event above names stands here.</summary>
+    public static class Keywords
+    {
+        /// <summary>Arenas come and go.</summary>
+        public const EventKeywords Lifecycle = (EventKeywords)0x01;
+
+        /// <summary>Blocks between zones and threads' pages, and allocations that fail.</summary>
+        public const EventKeywords Allocation = (EventKeywords)0x02;
+
+        /// <summary>The reactor's stages, marks and losses.</summary>
+        public const EventKeywords Treatment = (EventKeywords)0x04;
+
+        /// <summary>The virtqueues between driver and device.</summary>
+        public const EventKeywords Ring = (EventKeywords)0x08;
+
+        /// <summary>The balloon: what the host takes and gives.</summary>
+        public const EventKeywords Host = (EventKeywords)0x10;
+    }
+}
