@@ -20,6 +20,8 @@ internal static class Program
     [
         new PlantCommand(),
         new TraceCommand(),
+        new StressCommand(),
+        new BenchCommand(),
     ];
 
     /// <summary>What a command starts as its own child process; not listed.</summary>
