@@ -18,11 +18,18 @@ internal sealed class LayoutModel(IReadOnlyList<Layout> layouts, IReadOnlyDictio
         .Where(declaration => declaration is StructDeclaration or BitsDeclaration or EnumDeclaration)
         .Select(declaration => declaration.Name).Order(StringComparer.Ordinal);
 
-    /// <summary>Parses and checks texts. Nothing of the model may be used where <paramref name="errors"/> is not empty afterwards.</summary>
-    public static LayoutModel Read(IEnumerable<LayoutText> texts, List<LayoutError> errors)
+    /// <summary>Parses and checks texts. What the names mean is looked at when every line can be read, so that one mistake
+    /// is reported once.</summary>
+    /// <returns>Null where <paramref name="errors"/> is not empty.</returns>
+    public static LayoutModel? Read(IEnumerable<LayoutText> texts, List<LayoutError> errors)
     {
         List<Layout> layouts = [.. texts.OrderBy(text => text.Name, StringComparer.Ordinal).Select(text => Parser.Parse(text, errors))];
-        return Validator.Validate(layouts, errors);
+        if (errors.Count != 0)
+        {
+            return null;
+        }
+        LayoutModel model = Validator.Validate(layouts, errors);
+        return errors.Count == 0 ? model : null;
     }
 
     public Declaration? Find(string name) => declarations.GetValueOrDefault(name);

@@ -5,6 +5,23 @@ using System.Globalization;
 namespace LowLevel.Generator;
 
 /// <summary>Reads one layout text. It knows the form of each line; what the names mean is the <see cref="Validator"/>'s business.</summary>
+/// <remarks>
+/// <code>
+/// source "what is mirrored, its version and its file or section" [header "h"]
+/// struct Name size N align A [packed] ["doc"] [c NAME] [header "h"]
+///   OFFSET TYPE name [view V] ["doc"]                   TYPE: T, T*, T[n], T*[n]
+/// bits Name TYPE [inverted base B] ["doc"]
+///   bit N | VALUE Name [alias Other] [own] ["doc"] [c NAME] [header "h"]
+/// enum Name TYPE ["doc"]
+///   VALUE Name ["doc"] [c NAME] [header "h"]
+/// const Name ["doc"]
+///   TYPE Name VALUE ["doc"] [c NAME] [header "h"]
+/// table Name Enum RxC ["doc"]
+///   Member Member...                                    the row's key, then its C cells
+/// </code>
+/// What stands at the margin declares, what is indented belongs to the declaration above it. Fields of different views may
+/// overlap. A C name is looked up in the header named on its line, else in the source's.
+/// </remarks>
 internal sealed class Parser
 {
     private readonly LayoutText _text;
@@ -43,14 +60,15 @@ internal sealed class Parser
             }
             else if (_member is null)
             {
-                throw new LayoutSyntaxException("an indented line before any declaration; allowed: source, struct, bits, enum, const, table at the margin");
+                throw new FormatException(
+                    "an indented line before any declaration; allowed: source, struct, bits, enum, const, table at the margin");
             }
             else
             {
                 _member(cursor);
             }
         }
-        catch (LayoutSyntaxException problem)
+        catch (FormatException problem)
         {
             _errors.Add(new LayoutError(_text.FileName, line.Number, problem.Message));
         }
@@ -82,7 +100,7 @@ internal sealed class Parser
                 ReadTable(cursor);
                 break;
             default:
-                throw new LayoutSyntaxException($"{word} declares nothing; allowed: source, struct, bits, enum, const, table");
+                throw new FormatException($"{word} declares nothing; allowed: source, struct, bits, enum, const, table");
         }
     }
 
@@ -123,7 +141,7 @@ internal sealed class Parser
             }
             if (!Lexer.TryNumber(word, out ulong value) && number is null)
             {
-                throw new LayoutSyntaxException($"{word} is no bit; allowed: bit n, or a value in decimal, or hexadecimal after 0x");
+                throw new FormatException($"{word} is no bit; allowed: bit n, or a value in decimal, or hexadecimal after 0x");
             }
             value = number is { } n ? 1ul << n : value;
             string bit = line.Identifier("the bit");
@@ -172,7 +190,7 @@ internal sealed class Parser
         string[] sides = shape.Split('x');
         if (sides.Length != 2 || !TrySide(sides[0], out int rowCount) || !TrySide(sides[1], out int columnCount))
         {
-            throw new LayoutSyntaxException($"{shape} is no shape; allowed: rows x columns, each 1 to 64, such as 3x2");
+            throw new FormatException($"{shape} is no shape; allowed: rows x columns, each 1 to 64, such as 3x2");
         }
         Trailer rest = cursor.Rest();
         List<TableRow> rows = [];
@@ -201,7 +219,7 @@ internal sealed class Parser
         {
             if (!rest.EndsWith(']') || !Lexer.TryNumber(rest[(bracket + 1)..^1], out ulong n) || n is 0 or > 65536)
             {
-                throw new LayoutSyntaxException($"{word} is no type; allowed: T, T*, T[n], T*[n] with n from 1 to 65536");
+                throw new FormatException($"{word} is no type; allowed: T, T*, T[n], T*[n] with n from 1 to 65536");
             }
             count = (int)n;
             rest = rest[..bracket];
@@ -210,12 +228,13 @@ internal sealed class Parser
         string element = isPointer ? rest[..^1] : rest;
         return Naming.IsIdentifier(element)
             ? new TypeReference(element, isPointer, count)
-            : throw new LayoutSyntaxException($"{word} is no type; allowed: T, T*, T[n], T*[n]");
+            : throw new FormatException($"{word} is no type; allowed: T, T*, T[n], T*[n]");
     }
 
     private Origin At(TokenCursor cursor) => _source.Length != 0
         ? new Origin(_text.FileName, cursor.Line, _source)
-        : throw new LayoutSyntaxException("no source stands above this declaration; allowed: source \"what is mirrored, its version and its file or section\"");
+        : throw new FormatException(
+            "no source stands above this declaration; allowed: source \"what is mirrored, its version and its file or section\"");
 
     private CMapping? C(Trailer trailer)
     {
@@ -224,10 +243,10 @@ internal sealed class Parser
         {
             return trailer.Header is null
                 ? null
-                : throw new LayoutSyntaxException($"header \"{trailer.Header}\" without a C name; allowed: c NAME header \"...\"");
+                : throw new FormatException($"header \"{trailer.Header}\" without a C name; allowed: c NAME header \"...\"");
         }
         return header is null
-            ? throw new LayoutSyntaxException($"no header for the C name {trailer.CName}; allowed: header \"...\" here or at the source")
+            ? throw new FormatException($"no header for the C name {trailer.CName}; allowed: header \"...\" here or at the source")
             : new CMapping(trailer.CName, header);
     }
 }

@@ -30,14 +30,21 @@ internal static class Program
             error.WriteLine($"no Native/Layouts in {currentDirectory} or above it; allowed: a folder of the repository, or --root DIR");
             return 1;
         }
-        return Run(new LayoutFiles(root), isCheck, output, error);
+        try
+        {
+            return Run(new LayoutFiles(root), isCheck, output, error);
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            error.WriteLine(failure.Message);
+            return 1;
+        }
     }
 
     private static int Run(LayoutFiles layouts, bool isCheck, TextWriter output, TextWriter error)
     {
         List<LayoutError> errors = [];
-        LayoutModel model = LayoutModel.Read(layouts.ReadLayouts(), errors);
-        if (errors.Count != 0)
+        if (LayoutModel.Read(layouts.ReadLayouts(), errors) is not { } model)
         {
             foreach (LayoutError problem in errors)
             {

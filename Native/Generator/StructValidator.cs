@@ -13,7 +13,11 @@ internal sealed class StructValidator(StructDeclaration type, LayoutModel model,
 
     public void Check()
     {
-        CheckShape();
+        if (!CheckShape())
+        {
+            // Without a size and an alignment every field would be reported too.
+            return;
+        }
         CheckNames();
         List<Field> placed = [];
         foreach (Field field in type.Fields)
@@ -26,20 +30,23 @@ internal sealed class StructValidator(StructDeclaration type, LayoutModel model,
         }
     }
 
-    private void CheckShape()
+    private bool CheckShape()
     {
-        if (type.Alignment == 0 || !BitOperations.IsPow2(type.Alignment))
+        if (!BitOperations.IsPow2(type.Alignment))
         {
             Refuse(type.At.Line, $"{type.Name} has alignment {type.Alignment}; allowed: a power of two from 1 to 4096");
+            return false;
         }
-        else if (type.Size == 0 || type.Size % type.Alignment != 0)
+        if (type.Size == 0 || type.Size % type.Alignment != 0)
         {
             Refuse(type.At.Line, $"{type.Name} has size {type.Size}; allowed: a positive multiple of its alignment, {type.Alignment}");
+            return false;
         }
         if (type.Fields.All(field => field.Type.Count is not null))
         {
             Refuse(type.At.Line, $"{type.Name} has no field that is not an array; allowed: at least one, it carries the alignment");
         }
+        return true;
     }
 
     private void CheckNames()
@@ -49,11 +56,16 @@ internal sealed class StructValidator(StructDeclaration type, LayoutModel model,
         {
             if (!seen.TryAdd(field.CSharpName, field.Line))
             {
-                Refuse(field.Line, $"{field.Name} stands a second time in {type.Name}, first in line {seen[field.CSharpName]}; allowed: once");
+                Refuse(
+                    field.Line,
+                    $"{field.Name} stands a second time in {type.Name}, first in line {seen[field.CSharpName]}; allowed: once");
             }
             if (s_reserved.Contains(field.CSharpName) || field.CSharpName == type.Name)
             {
-                Refuse(field.Line, $"{field.Name} would be called {field.CSharpName} in {type.Name}; allowed: any name but {string.Join(", ", s_reserved)}, {type.Name}");
+                Refuse(
+                    field.Line,
+                    $"{field.Name} would be called {field.CSharpName} in {type.Name}; "
+                    + $"allowed: any name but {string.Join(", ", s_reserved)}, {type.Name}");
             }
         }
     }
@@ -77,11 +89,16 @@ internal sealed class StructValidator(StructDeclaration type, LayoutModel model,
         }
         if (!type.IsPacked && alignment > type.Alignment)
         {
-            Refuse(field.Line, $"{field.Name} ({field.Type}) has alignment {alignment}, {type.Name} {type.Alignment}; allowed: at most the struct's, or packed");
+            Refuse(
+                field.Line,
+                $"{field.Name} ({field.Type}) has alignment {alignment}, {type.Name} {type.Alignment}; "
+                + $"allowed: at most the struct's, or packed");
         }
         if (field.Offset + size > type.Size)
         {
-            Refuse(field.Line, $"{field.Name} ({field.Type}) ends at {field.Offset + size}; allowed: up to the size of {type.Name}, {type.Size}");
+            Refuse(
+                field.Line,
+                $"{field.Name} ({field.Type}) ends at {field.Offset + size}; allowed: up to the size of {type.Name}, {type.Size}");
         }
         return size;
     }
@@ -94,7 +111,9 @@ internal sealed class StructValidator(StructDeclaration type, LayoutModel model,
             if (field.View == other.View && field.Offset < other.Offset + otherSize && other.Offset < field.Offset + size)
             {
                 string view = field.View is null ? "no view" : $"view {field.View}";
-                Refuse(field.Line, $"{field.Name} at {field.Offset} overlaps {other.Name} at {other.Offset} (line {other.Line}), both in {view}; "
+                Refuse(
+                    field.Line,
+                    $"{field.Name} at {field.Offset} overlaps {other.Name} at {other.Offset} (line {other.Line}), both in {view}; "
                     + "allowed: fields that follow each other, or different views");
             }
         }

@@ -3,24 +3,6 @@ using System.Collections.Generic;
 
 namespace LowLevel.Generator;
 
-/// <summary>Stops the parsing of one line; the parser turns it into a <see cref="LayoutError"/> and goes on with the next line.</summary>
-internal sealed class LayoutSyntaxException : Exception
-{
-    public LayoutSyntaxException()
-    {
-    }
-
-    public LayoutSyntaxException(string message)
-        : base(message)
-    {
-    }
-
-    public LayoutSyntaxException(string message, Exception innerException)
-        : base(message, innerException)
-    {
-    }
-}
-
 /// <summary>What may follow the fixed part of a line: documentation, C name, and the words that one kind of line allows.</summary>
 internal sealed class Trailer
 {
@@ -41,7 +23,8 @@ internal sealed class Trailer
     public ulong? InvertedBase { get; set; }
 }
 
-/// <summary>Walks over the words of one line; every refusal says what is allowed in its place.</summary>
+/// <summary>Walks over the words of one line; every refusal is a <see cref="FormatException"/>, which says what is allowed
+/// in its place and which the parser turns into a <see cref="LayoutError"/>.</summary>
 internal sealed class TokenCursor(LayoutLine line)
 {
     private readonly IReadOnlyList<Token> _tokens = line.Tokens;
@@ -57,12 +40,12 @@ internal sealed class TokenCursor(LayoutLine line)
     {
         if (AtEnd)
         {
-            throw new LayoutSyntaxException($"the line ends where {what} is expected");
+            throw new FormatException($"the line ends where {what} is expected");
         }
         Token token = _tokens[_at];
         if (token.IsQuoted)
         {
-            throw new LayoutSyntaxException($"\"{token.Text}\" stands where {what} is expected");
+            throw new FormatException($"\"{token.Text}\" stands where {what} is expected");
         }
         _at++;
         return token.Text;
@@ -70,7 +53,7 @@ internal sealed class TokenCursor(LayoutLine line)
 
     public string Text(string what) => NextIsQuoted
         ? _tokens[_at++].Text
-        : throw new LayoutSyntaxException($"{what} is expected in quotes" + (AtEnd ? "" : $", not {_tokens[_at].Text}"));
+        : throw new FormatException($"{what} is expected in quotes" + (AtEnd ? "" : $", not {_tokens[_at].Text}"));
 
     public string WordOrText(string what) => NextIsQuoted ? Text(what) : Word(what);
 
@@ -79,7 +62,7 @@ internal sealed class TokenCursor(LayoutLine line)
         string word = Word(what);
         return Naming.IsIdentifier(word)
             ? word
-            : throw new LayoutSyntaxException($"{word} is no name for {what}; allowed: a letter, then letters, digits and underscores");
+            : throw new FormatException($"{word} is no name for {what}; allowed: a letter, then letters, digits and underscores");
     }
 
     public ulong Number(string what, ulong maximum)
@@ -87,7 +70,7 @@ internal sealed class TokenCursor(LayoutLine line)
         string word = Word(what);
         return Lexer.TryNumber(word, out ulong value) && value <= maximum
             ? value
-            : throw new LayoutSyntaxException($"{word} is no {what}; allowed: 0 to {maximum} in decimal, or hexadecimal after 0x");
+            : throw new FormatException($"{word} is no {what}; allowed: 0 to {maximum} in decimal, or hexadecimal after 0x");
     }
 
     public void Keyword(string keyword)
@@ -95,7 +78,7 @@ internal sealed class TokenCursor(LayoutLine line)
         string word = Word(keyword);
         if (word != keyword)
         {
-            throw new LayoutSyntaxException($"{word} stands where {keyword} is expected");
+            throw new FormatException($"{word} stands where {keyword} is expected");
         }
     }
 
@@ -110,7 +93,7 @@ internal sealed class TokenCursor(LayoutLine line)
             {
                 if (trailer.Doc.Length != 0)
                 {
-                    throw new LayoutSyntaxException("a second documentation text; allowed: one");
+                    throw new FormatException("a second documentation text; allowed: one");
                 }
                 trailer.Doc = Text("documentation");
                 continue;
@@ -118,8 +101,8 @@ internal sealed class TokenCursor(LayoutLine line)
             string word = Word("a word");
             if (!allowed.Contains(word))
             {
-                throw new LayoutSyntaxException(
-                    $"{word} is not known here; allowed: documentation in quotes" + (allowed.IsEmpty ? "" : ", " + string.Join(", ", allowed!)));
+                throw new FormatException(
+                    $"{word} is not known here; allowed: " + string.Join(", ", ["documentation in quotes", .. allowed]));
             }
             ReadOption(word, trailer);
         }
