@@ -219,7 +219,7 @@ public sealed partial class PageArena
     private bool TryTakeAfterReclaim(Order order, MigrateType type, AllocationFlags flags, out Pfn pfn, out BlockMarks marks)
     {
         bool atomic = (flags & AllocationFlags.Atomic) != 0;
-        AllocFlags alloc = atomic ? AllocFlags.Harder | AllocFlags.High : AllocFlags.None;
+        AllocFlags alloc = atomic ? AllocFlags.Harder | AllocFlags.High : default;
         int preferred = PreferredZone(Environment.CurrentManagedThreadId);
         for (int step = 0; step < 4; step++)
         {

@@ -81,7 +81,7 @@ public sealed partial class PageArena
 
     private bool TryTakeLongRange(ulong pages, AllocationFlags flags, out Pfn pfn, out bool zero)
     {
-        AllocFlags alloc = (flags & AllocationFlags.Atomic) != 0 ? AllocFlags.Harder | AllocFlags.High : AllocFlags.None;
+        AllocFlags alloc = (flags & AllocationFlags.Atomic) != 0 ? AllocFlags.Harder | AllocFlags.High : default;
         ulong blocks = (pages + PageblockLimits.PagesPerPageblock - 1) / PageblockLimits.PagesPerPageblock;
         ulong whole = (blocks * PageblockLimits.PagesPerPageblock) + PageblockLimits.PagesPerPageblock; // growth is by order 10
         zero = false;

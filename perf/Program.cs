@@ -19,15 +19,19 @@ internal static class Program
     private static ICommand[] Commands =>
     [
         new PlantCommand(),
+        new ReplayCommand(),
+        new FaultCommand(),
+        new BenchCommand(),
         new TraceCommand(),
         new StressCommand(),
-        new BenchCommand(),
     ];
 
     /// <summary>What a command starts as its own child process; not listed.</summary>
     private static ICommand[] ChildCommands =>
     [
         new PlantChildCommand(),
+        new ReplayChildCommand(),
+        new PictureChildCommand(),
         new TraceChildCommand(),
     ];
 

@@ -1,3 +1,4 @@
+using System;
 using System.Diagnostics.Tracing;
 using LowLevel.Native;
 
@@ -55,7 +56,7 @@ internal static class ThreadDrain
         }
 
         // The zone gave its best block first; a stack is popped from its end.
-        new System.Span<uint>(bin->Entries, taken).Reverse();
+        new Span<uint>(bin->Entries, taken).Reverse();
         bin->Count = (ushort)taken;
         zone.Exit();
         if (ArenaEvents.Log.IsEnabled(EventLevel.Verbose, ArenaEvents.Keywords.Allocation))
