@@ -47,7 +47,7 @@ internal sealed class BenchCommand : ICommand
         }
 
         Console.Out.WriteLine(Machine.Line());
-        Summary[] summaries = [.. switcher.Run(["--filter", filter], Configure(job))];
+        var summaries = switcher.Run(["--filter", filter], Configure(job)).ToArray();
         BenchmarkReport[] reports = [.. summaries.SelectMany(s => s.Reports)];
         Array.ForEach(reports, r => report.Row(Row(r)));
         report.Save();

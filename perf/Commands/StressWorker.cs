@@ -12,6 +12,7 @@ internal sealed class StressWorker(StressShared shared, int slot, ulong seed)
     private const int OrderMax = 10;
 
     private readonly List<StressBlock> held = [];
+    private readonly StressIsolation isolation = new(shared.Arena);
     private SplitMix random = new(seed);
     private long heldBytes;
     private long refused;
@@ -43,6 +44,7 @@ internal sealed class StressWorker(StressShared shared, int slot, ulong seed)
     {
         try
         {
+            isolation.RestoreAll();
             while (held.Count > 0)
             {
                 CheckAndFree(Take(held.Count - 1));
@@ -64,6 +66,10 @@ internal sealed class StressWorker(StressShared shared, int slot, ulong seed)
         else if (dice < 10)
         {
             TryBadFree();
+        }
+        else if (dice < 15)
+        {
+            isolation.Step(ref random);
         }
         else if (dice < 100)
         {
