@@ -21,6 +21,45 @@ public sealed partial class PageArena
         }
     }
 
+    /// <summary>Recomputes every invariant from the struct pages and lists: who owns which page, counters against lists, membranes, merged
+    /// buddies. Freezes the threads' pages and takes the zone locks meanwhile, so it is for tests and for doubt, not for a busy service:
+    /// it looks at each struct page that was ever reached.</summary>
+    /// <exception cref="InvalidOperationException">An equation does not hold; the message has the equation and its values.</exception>
+    /// <exception cref="ObjectDisposedException">The arena was disposed.</exception>
+    public void Verify()
+    {
+        Pin();
+        try
+        {
+            _threads.WhileFrozen(VerifyFrozen);
+        }
+        finally
+        {
+            Unpin();
+        }
+    }
+
+    private void VerifyFrozen(IReadOnlyList<ThreadPages> threads)
+    {
+        // In ascending order, and nobody else takes two.
+        foreach (Zone zone in _zones)
+        {
+            zone.Enter();
+        }
+
+        try
+        {
+            ArenaVerifier.Verify(this, threads);
+        }
+        finally
+        {
+            foreach (Zone zone in _zones)
+            {
+                zone.ExitQuietly();
+            }
+        }
+    }
+
     private ArenaStatistics Snapshot()
     {
         ulong unreached = 0, raw = 0, treated = 0, reactor = 0, isolated = 0, inflated = 0, quarantined = 0, reached = 0;

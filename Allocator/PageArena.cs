@@ -30,7 +30,7 @@ public sealed partial class PageArena : IDisposable
     private int _disposed;
     private int _unmapped;
 
-    private unsafe PageArena(IOperatingSystem os, ArenaPlan plan, PageArenaOptions options)
+    private unsafe PageArena(IOperatingSystem os, ArenaPlan plan, PageArenaOptions options, TreatmentSeams seams)
     {
         System = os;
         Plan = plan;
@@ -53,7 +53,7 @@ public sealed partial class PageArena : IDisposable
         }
 
         _threads = new ThreadPagesRegistry(this);
-        Aerator = new Aerator(this, options);
+        Aerator = new Aerator(this, options, seams);
     }
 
     /// <summary>Reserves an arena. Costs address space and a few pages, whatever its size.</summary>
@@ -68,11 +68,12 @@ public sealed partial class PageArena : IDisposable
             throw new PlatformNotSupportedException("LowLevel needs 64-bit Linux: it reserves by mmap and returns memory by madvise.");
         }
 
-        return Create(options ?? new PageArenaOptions(), LinuxSystem.Instance);
+        return CreateOn(LinuxSystem.Instance, options ?? new PageArenaOptions());
     }
 
-    /// <summary>As <see cref="Create(PageArenaOptions?)"/>, over an operating system that a test can make fail.</summary>
-    internal static PageArena Create(PageArenaOptions options, IOperatingSystem os)
+    /// <summary>As <see cref="Create"/>, over an operating system that a test can make fail, and with a balloon
+    /// and worker of its choice.</summary>
+    internal static PageArena CreateOn(IOperatingSystem os, PageArenaOptions options, TreatmentSeams? seams = null)
     {
         if (os.PageSize != PageblockLimits.PageSize)
         {
@@ -80,7 +81,7 @@ public sealed partial class PageArena : IDisposable
         }
 
         ArenaPlan plan = ArenaPlan.From(options, os);
-        PageArena arena = new(os, plan, options);
+        PageArena arena = new(os, plan, options, seams ?? TreatmentSeams.Default);
         try
         {
             if (options.Aeration.Enabled)

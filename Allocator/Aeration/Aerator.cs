@@ -18,6 +18,7 @@ public sealed class Aerator
     private readonly PageArena _arena;
     private readonly AerationOptions _options;
     private readonly PageArenaOptions _arenaOptions;
+    private readonly TreatmentSeams _seams;
     private readonly TimeProvider _clock;
     private readonly TimeSpan _period;
     private readonly Lock _treatment = new();
@@ -29,10 +30,11 @@ public sealed class Aerator
     private long _epochBegan;
     private bool _closed;
 
-    internal Aerator(PageArena arena, PageArenaOptions options)
+    internal Aerator(PageArena arena, PageArenaOptions options, TreatmentSeams seams)
     {
         _arena = arena;
         _arenaOptions = options;
+        _seams = seams;
         _options = options.Aeration;
         _clock = _options.Clock;
         bool rests = _options.Delay > TimeSpan.Zero;
@@ -75,9 +77,6 @@ public sealed class Aerator
     /// <summary>A host may still touch the arena: the mapping stays.</summary>
     internal bool LeavesMemoryBehind { get; private set; }
 
-    /// <summary>Set by tests that run every pass themselves: no worker thread is started.</summary>
-    internal static AsyncLocal<bool> Manual { get; } = new();
-
     /// <summary>Starts treatment; harmless while it runs. Memory that is free already is found by the first timed pass.</summary>
     /// <exception cref="ObjectDisposedException">The arena was disposed.</exception>
     /// <exception cref="OutOfMemoryException">The ring or the device could not be set up; treatment stays off.</exception>
@@ -94,7 +93,7 @@ public sealed class Aerator
             // The device is ready (DRIVER_OK) before anything listens, so that no free can notify it too early.
             if (_link is null)
             {
-                _link = BalloonLink.Create(_arena, _arenaOptions);
+                _link = _seams.Balloon(_arena, _arenaOptions);
                 int capacity = Math.Max(1, _link.Device.Capacity);
                 _marks = new HighWaterMarks(_arena.Plan.MinimumOrder, capacity);
                 _reactor = new Reactor(_arena, _link.Device, _marks, Math.Max(capacity, _options.ReactorCapacity), _options.HostTimeout);
@@ -104,7 +103,7 @@ public sealed class Aerator
             _link.WorkArrived = worker.Signal;
             Volatile.Write(ref _worker, worker);
             Listen(_marks);
-            if (!Manual.Value)
+            if (_seams.HasWorker)
             {
                 worker.Start();
             }

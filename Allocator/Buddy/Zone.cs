@@ -112,6 +112,9 @@ internal sealed partial class Zone
         return signal;
     }
 
+    /// <summary>Gives the lock back and leaves a mark that was reached for the next holder to tell.</summary>
+    public unsafe void ExitQuietly() => ZoneLock.Exit(ref _data->Lock);
+
     /// <summary>Adds to the free or the isolated pages, by the list that a block is on.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private unsafe void Account(MigrateType list, long pages)
