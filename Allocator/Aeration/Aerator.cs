@@ -28,6 +28,7 @@ public sealed class Aerator
     private IBalloonLink? _link;
     private Worker? _worker;
     private long _epochBegan;
+    private int _pressed;
     private bool _closed;
 
     internal Aerator(PageArena arena, PageArenaOptions options, TreatmentSeams seams)
@@ -171,8 +172,15 @@ public sealed class Aerator
         }
     }
 
-    /// <summary>Little is left under the cap: the worker is to drain and deflate. Called with no lock held; wakes it at most once per pass.</summary>
-    internal void OnPressure() => Volatile.Read(ref _worker)?.Signal();
+    /// <summary>Little is left under the cap: the worker is to drain and deflate. Called with no lock held. Wakes it once; while the
+    /// shortage lasts, the timed passes go on with it, because more of them would only take from the threads what they take again.</summary>
+    internal void OnPressure()
+    {
+        if (Volatile.Read(ref _pressed) == 0 && Interlocked.Exchange(ref _pressed, 1) == 0)
+        {
+            Volatile.Read(ref _worker)?.Signal();
+        }
+    }
 
     /// <summary>Treats everything raw now, on the calling thread.</summary>
     internal void TreatEverything()
@@ -301,7 +309,11 @@ public sealed class Aerator
     /// <summary>Below the low watermark the threads' pages are given up and the balloon gives back, up to the high one.</summary>
     private void Relieve()
     {
-        if (_arena.Budget.IsBelowLow)
+        if (!_arena.Budget.IsBelowLow)
+        {
+            Volatile.Write(ref _pressed, 0);
+        }
+        else
         {
             _arena.Threads.DrainAll();
             _link!.Deflate((uint)Math.Min(_arena.Budget.MissingToHigh, uint.MaxValue));

@@ -141,7 +141,18 @@ internal sealed partial class Zone
         uint blocks = order > Order.Pageblock ? order.Pages / PageblockLimits.PagesPerPageblock : 1;
         for (uint i = 0; i < blocks; i++)
         {
-            _map.Pageblocks.Set(pfn.Pageblock + i, type);
+            SetTypeLocked(pfn.Pageblock + i, type);
         }
+    }
+
+    /// <summary>The one place where a pageblock changes its type: the counts of reserved and isolated ones follow what it says.</summary>
+    private unsafe void SetTypeLocked(uint block, MigrateType type)
+    {
+        MigrateType old = _map.Pageblocks.Get(block);
+        _map.Pageblocks.Set(block, type);
+        _data->NrReservedHighatomic -= old == MigrateType.HighAtomic ? (ulong)PageblockLimits.PagesPerPageblock : 0;
+        _data->NrReservedHighatomic += type == MigrateType.HighAtomic ? (ulong)PageblockLimits.PagesPerPageblock : 0;
+        _data->NrIsolatePageblock -= old == MigrateType.Isolate ? 1ul : 0;
+        _data->NrIsolatePageblock += type == MigrateType.Isolate ? 1ul : 0;
     }
 }

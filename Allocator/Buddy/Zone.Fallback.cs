@@ -94,7 +94,7 @@ internal sealed partial class Zone
         uint moved = MoveFreeBlocksLocked(block, type);
         if (moved + alike >= HalfPageblock)
         {
-            _map.Pageblocks.Set(block, type);
+            SetTypeLocked(block, type);
         }
     }
 
@@ -168,8 +168,7 @@ internal sealed partial class Zone
             return;
         }
 
-        _data->NrReservedHighatomic += PageblockLimits.PagesPerPageblock;
-        _map.Pageblocks.Set(pfn.Pageblock, MigrateType.HighAtomic);
+        SetTypeLocked(pfn.Pageblock, MigrateType.HighAtomic);
         MoveFreeBlocksLocked(pfn.Pageblock, MigrateType.HighAtomic);
     }
 
@@ -208,8 +207,7 @@ internal sealed partial class Zone
         {
             if (_map.Pageblocks.Get(pfn.Pageblock + i) == MigrateType.HighAtomic)
             {
-                _data->NrReservedHighatomic -= PageblockLimits.PagesPerPageblock;
-                _map.Pageblocks.Set(pfn.Pageblock + i, type);
+                SetTypeLocked(pfn.Pageblock + i, type);
             }
         }
     }

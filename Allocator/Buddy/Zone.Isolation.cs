@@ -18,13 +18,7 @@ internal sealed partial class Zone
 
         // A free block of order 10 spans this pageblock and its neighbour: only one half goes, so it is split first.
         SplitSpanningLocked(start);
-        if (_map.Pageblocks.Get(block) == MigrateType.HighAtomic)
-        {
-            _data->NrReservedHighatomic -= PageblockLimits.PagesPerPageblock;
-        }
-
-        _map.Pageblocks.Set(block, MigrateType.Isolate);
-        _data->NrIsolatePageblock++;
+        SetTypeLocked(block, MigrateType.Isolate);
         MoveFreeBlocksLocked(block, MigrateType.Isolate);
         return true;
     }
@@ -38,8 +32,7 @@ internal sealed partial class Zone
         }
 
         SplitSpanningLocked(Pfn.FromPageblock(block));
-        _map.Pageblocks.Set(block, type);
-        _data->NrIsolatePageblock--;
+        SetTypeLocked(block, type);
         Pfn end = Pfn.FromPageblock(block) + PageblockLimits.PagesPerPageblock;
         for (Pfn pfn = Pfn.FromPageblock(block); pfn < end;)
         {
