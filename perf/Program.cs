@@ -18,11 +18,13 @@ internal static class Program
 
     private static ICommand[] Commands =>
     [
+        new PlantCommand(),
     ];
 
     /// <summary>What a command starts as its own child process; not listed.</summary>
     private static ICommand[] ChildCommands =>
     [
+        new PlantChildCommand(),
     ];
 
     private static int Main(string[] args) => Run(args, Console.Out, Console.Error);
@@ -39,7 +41,7 @@ internal static class Program
             error.WriteLine(e.Message.ReplaceLineEndings(" "));
             return BadUsage;
         }
-        catch (PlatformNotSupportedException e)
+        catch (Exception e) when (e is MeasurementException or PlatformNotSupportedException)
         {
             error.WriteLine(e.Message.ReplaceLineEndings(" "));
             return Failure;

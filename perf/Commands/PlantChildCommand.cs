@@ -1,0 +1,92 @@
+using System;
+using System.Diagnostics;
+using System.Threading;
+using LowLevel.Allocator;
+
+namespace LowLevel.Perf;
+
+/// <summary>One contestant of the plant, in its own process. Words to the parent: warm; burst n; live bytes; idle live seconds;
+/// result cpu cycles pages metadata (-1 where there is no arena).</summary>
+internal sealed class PlantChildCommand : ICommand
+{
+    private static readonly TimeSpan Gap = TimeSpan.FromSeconds(1.5);
+    private static readonly TimeSpan LiveInterval = TimeSpan.FromMilliseconds(50);
+
+    private long lastLive;
+
+    public string Name => "plant-child";
+
+    public string Summary => "one contestant of the plant";
+
+    public int Run(Arguments arguments)
+    {
+        using var side = new ChildSide();
+        string contestant = arguments.Choice("contestant", BufferSource.Names);
+        LoadShape shape = PlantCommand.ReadShape(arguments);
+        arguments.End();
+
+        WarmUp(shape);
+        ChildSide.Say("warm");
+        ChildSide.Await("go");
+        TimeSpan processor = Environment.CpuUsage.TotalTime;
+        using var source = BufferSource.Create(contestant);
+        using var load = new ServiceLoad(shape, source);
+        TimeSpan busy = RunBursts(load, shape.Bursts);
+        ChildSide.Say("idle", load.LiveBytes, busy.TotalSeconds);
+
+        ChildSide.Await("finish");
+        processor = Environment.CpuUsage.TotalTime - processor;
+        ArenaStatistics? statistics = source.Statistics;
+        source.Verify();
+        load.GiveBackAll();
+        source.Verify();
+        ChildSide.Say(
+            "result",
+            processor.TotalSeconds,
+            statistics?.Cycles ?? -1,
+            statistics?.PagesTreated ?? -1,
+            statistics?.MetadataBytes ?? -1);
+        return Program.Success;
+    }
+
+    // Compiles the load's code on buffers that leave nothing behind, then warms the machine's memory.
+    private static void WarmUp(LoadShape shape)
+    {
+        LoadShape small = shape with { PeakBytes = Math.Min(shape.PeakBytes, 64 << 20), Bursts = 1 };
+        using (var source = new MappingSource())
+        using (var load = new ServiceLoad(small, source))
+        {
+            load.RunBurst(() => { });
+            load.GiveBackAll();
+        }
+
+        GC.Collect();
+        HostWarmth.Warm(shape.PeakBytes + (shape.PeakBytes / 4));
+    }
+
+    private TimeSpan RunBursts(ServiceLoad load, int bursts)
+    {
+        TimeSpan busy = TimeSpan.Zero;
+        for (int burst = 1; burst <= bursts; burst++)
+        {
+            ChildSide.Say("burst", burst);
+            busy += load.RunBurst(() => SayLive(load));
+            ChildSide.Say("live", load.LiveBytes);
+            if (burst < bursts)
+            {
+                Thread.Sleep(Gap);
+            }
+        }
+
+        return busy;
+    }
+
+    private void SayLive(ServiceLoad load)
+    {
+        if (Stopwatch.GetElapsedTime(lastLive) >= LiveInterval)
+        {
+            lastLive = Stopwatch.GetTimestamp();
+            ChildSide.Say("live", load.LiveBytes);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+using System;
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Globalization;
+using System.IO;
+using System.Threading;
+using LowLevel.Interop.Linux;
+
+namespace LowLevel.Perf;
+
+/// <summary>One line from a child: words, and when it arrived on the parent's clock.</summary>
+internal readonly record struct Message(double Seconds, string[] Words)
+{
+    public string Subject => Words[0];
+
+    public long Whole(int index) => long.Parse(Words[index], CultureInfo.InvariantCulture);
+
+    public double Number(int index) => double.Parse(Words[index], CultureInfo.InvariantCulture);
+}
+
+/// <summary>The same program in a process of its own, so that what the kernel says of it is said of one contestant alone. They
+/// talk in lines: the child tells what it has reached, the parent gives the word to go on. See <see cref="ChildSide"/>.</summary>
+internal sealed class ChildProcess : IDisposable
+{
+    private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
+    private static readonly Stopwatch Watch = Stopwatch.StartNew();
+
+    private readonly Process process;
+    private readonly string name;
+    private readonly ConcurrentQueue<Message> messages = new();
+    private volatile bool outputEnded;
+
+    private ChildProcess(string name, Process process)
+    {
+        this.name = name;
+        this.process = process;
+        process.OutputDataReceived += (_, e) => Receive(e.Data);
+        process.BeginOutputReadLine();
+    }
+
+    /// <summary>Seconds on the parent's clock.</summary>
+    public static double Now => Watch.Elapsed.TotalSeconds;
+
+    /// <summary>"own": the child is alone in a memory cgroup; "shared": it could not have one of its own, so no charge is its own;
+    /// "none": no memory cgroup is visible.</summary>
+    public string ChargeSource { get; private set; } = "none";
+
+    private MemoryCgroup? Group { get; set; }
+
+    /// <param name="name">For messages.</param>
+    /// <param name="arguments">A command of <see cref="Program"/> and its options.</param>
+    public static ChildProcess Start(string name, params string[] arguments)
+    {
+        string host = Environment.ProcessPath ?? throw new MeasurementException("the program does not know its own path");
+        var start = new ProcessStartInfo(host)
+        {
+            UseShellExecute = false,
+            RedirectStandardInput = true,
+            RedirectStandardOutput = true,
+        };
+        if (Path.GetFileNameWithoutExtension(host) == "dotnet")
+        {
+            start.ArgumentList.Add(typeof(ChildProcess).Assembly.Location);
+        }
+
+        foreach (string argument in arguments)
+        {
+            start.ArgumentList.Add(argument);
+        }
+
+        return new ChildProcess(name, Process.Start(start) ?? throw new MeasurementException($"{name}: the process did not start"));
+    }
+
+    /// <summary>The next line, if there is one.</summary>
+    public bool TryRead(out Message message)
+    {
+        while (messages.TryDequeue(out message))
+        {
+            if (message.Subject != "group")
+            {
+                return true;
+            }
+
+            ChargeSource = message.Words[1];
+            Group = ChargeSource == "own" ? MemoryCgroup.At((int)message.Whole(2), message.Words[3]) : null;
+        }
+
+        return outputEnded && messages.IsEmpty ? throw Ended() : false;
+    }
+
+    /// <summary>Waits for a line of this subject; lines of other subjects on the way go to <paramref name="others"/>.</summary>
+    public Message WaitFor(string subject, Action<Message>? others = null)
+    {
+        while (true)
+        {
+            if (!TryRead(out Message message))
+            {
+                Thread.Sleep(5);
+            }
+            else if (message.Subject == subject)
+            {
+                return message;
+            }
+            else
+            {
+                others?.Invoke(message);
+            }
+        }
+    }
+
+    /// <summary>Gives the child a word.</summary>
+    public void Send(string word)
+    {
+        try
+        {
+            process.StandardInput.WriteLine(word);
+            process.StandardInput.Flush();
+        }
+        catch (IOException)
+        {
+            throw Ended();
+        }
+    }
+
+    /// <summary>RSS from statm (cheap, for curves) and the charge.</summary>
+    public Usage Sample() => Read(Smaps.StatmResidentBytes);
+
+    /// <summary>RSS from smaps_rollup (exact, walks the page tables) and the charge.</summary>
+    public Usage Exact() => Read(Smaps.RollupResidentBytes);
+
+    public void Dispose()
+    {
+        process.StandardInput.Close();
+        if (!process.WaitForExit(ExitPatience))
+        {
+            process.Kill();
+            process.WaitForExit();
+        }
+
+        // The child removes its own group on a regular end; here the rest, once the kernel has let go of the dead process.
+        for (int i = 0; Group is not null && Directory.Exists(Group.Folder) && !Group.TryRemove() && i < 50; i++)
+        {
+            Thread.Sleep(20);
+        }
+
+        process.Dispose();
+    }
+
+    private Usage Read(Func<int, long> resident)
+    {
+        try
+        {
+            return new Usage(resident(process.Id), (long?)Group?.ChargeBytes);
+        }
+        catch (Exception e) when (e is IOException or InvalidDataException)
+        {
+            throw Ended();
+        }
+    }
+
+    private void Receive(string? line)
+    {
+        if (line is null)
+        {
+            outputEnded = true;
+        }
+        else if (line.Length > 0)
+        {
+            messages.Enqueue(new Message(Now, line.Split('\t')));
+        }
+    }
+
+    private MeasurementException Ended()
+    {
+        process.WaitForExit(ExitPatience);
+        string code = process.HasExited ? process.ExitCode.ToString(CultureInfo.InvariantCulture) : "unknown";
+        return new MeasurementException($"{name}: its process ended before its measurement did, exit code {code}");
+    }
+}
