@@ -99,7 +99,7 @@ public sealed class PageArenaOptions
     /// <see cref="AerationContext.FreeingThread"/> is refused first, because a foreign host cannot be serviced inline.</summary>
     public string? Host { get; set; }
 
-    /// <summary>The name that smaps shows as [anon:name], 1 to 79 printable characters without []\$`. Default "lowlevel-arena".</summary>
+    /// <summary>The name that smaps shows as [anon:name], 1 to 74 printable characters without spaces and []\$`. Default "lowlevel-arena".</summary>
     public string Name { get; set; } = "lowlevel-arena";
 
     /// <summary>A thread keeps freed blocks for itself and takes them from there (the kernel's per-cpu pages). Default true.</summary>

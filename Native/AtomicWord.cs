@@ -3,7 +3,8 @@ using System.Threading;
 
 namespace LowLevel.Native;
 
-/// <summary>A pure step from one value of a word to the next. A struct that implements it is specialised by the JIT: no virtual call, no closure.</summary>
+/// <summary>A pure step from one value of a word to the next. A struct that implements it is specialised by the JIT: no
+/// virtual call, no closure.</summary>
 internal interface ITransition
 {
     /// <summary>The value that follows. May be called several times for one update, so it must have no effect.</summary>

@@ -1,10 +1,12 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 
 namespace LowLevel.Native;
 
-/// <summary>Operations on circular doubly linked lists whose nodes lie in unmanaged memory. A list is a <see cref="ListHead"/> that belongs to
-/// no element; an empty one points to itself. Each operation takes constant time and touches the node and its neighbours only.
-/// No operation is atomic: the owner of the list serialises them.</summary>
+/// <summary>Operations on circular doubly linked lists whose nodes lie in unmanaged memory. A list is a <see
+/// cref="ListHead"/> that belongs to no element; an empty one points to itself. Each operation takes constant time and
+/// touches the node and its neighbours only. No operation is atomic: the owner of the list serialises them. Debug builds
+/// assert that neighbours point to each other.</summary>
 /// <remarks>Source: Linux v5.2, include/linux/list.h (what a list is; the code is this library's own).
 /// <code>
 ///        +-------------------------------------------+
@@ -50,6 +52,7 @@ public static class ListHeads
     {
         ListHead* next = node->Next;
         ListHead* prev = node->Prev;
+        Debug.Assert(prev->Next == node && next->Prev == node, "ListHeads.Remove: the node's neighbours do not point to it");
         prev->Next = next;
         next->Prev = prev;
         node->Next = null;
@@ -59,6 +62,7 @@ public static class ListHeads
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static unsafe void Link(ListHead* node, ListHead* prev, ListHead* next)
     {
+        Debug.Assert(prev->Next == next && next->Prev == prev, "ListHeads: the place is on no list, or the list is broken");
         node->Next = next;
         node->Prev = prev;
         prev->Next = node;

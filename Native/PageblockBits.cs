@@ -6,7 +6,8 @@ using System.Threading;
 namespace LowLevel.Native;
 
 /// <summary>The migratetype of each pageblock, 4 bits a block in 64-bit words, the first block in the highest nibble.
-/// Read without a lock, written by compare-exchange: neighbours in one word never lose each other's change. Any thread may call any member.</summary>
+/// Read without a lock, written by compare-exchange: neighbours in one word never lose each other's change. Any thread may
+/// call any member.</summary>
 /// <remarks>Source: Linux v5.2, include/linux/pageblock-flags.h and mm/page_alloc.c.
 /// <code>
 /// bit   63 62 61  60   59 58 57  56   ...   3  2  1   0
@@ -37,7 +38,8 @@ public readonly struct PageblockBits
     public static nuint BytesFor(uint blocks) =>
         (nuint)(((ulong)blocks + (PageblockLimits.PageblocksPerWord - 1)) / PageblockLimits.PageblocksPerWord * sizeof(ulong));
 
-    /// <summary>The type of a pageblock. A plain read: where the type must not change meanwhile, the caller holds what prevents that.</summary>
+    /// <summary>The type of a pageblock. A plain read: where the type must not change meanwhile, the caller holds what
+    /// prevents that.</summary>
     /// <param name="block">Index of the pageblock from the arena's start; it must lie in the words.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public unsafe MigrateType Get(uint block)

@@ -19,12 +19,18 @@ internal static class Program
     private static ICommand[] Commands =>
     [
         new PlantCommand(),
+        new ReplayCommand(),
+        new FaultCommand(),
+        new TraceCommand(),
     ];
 
     /// <summary>What a command starts as its own child process; not listed.</summary>
     private static ICommand[] ChildCommands =>
     [
         new PlantChildCommand(),
+        new ReplayChildCommand(),
+        new PictureChildCommand(),
+        new TraceChildCommand(),
     ];
 
     private static int Main(string[] args) => Run(args, Console.Out, Console.Error);

@@ -17,16 +17,17 @@ internal enum Placement
 /// <code>
 /// raw     = blocks on these lists without Treated, all types, Isolate included
 /// treated = blocks with it
+/// raw = sum of raw_of, treated = sum of treated_of
 /// </code>
 /// The zone lock is held around every method.</summary>
-internal readonly unsafe struct FreeArea
+internal readonly struct FreeArea
 {
-    private readonly FreeAreaData* _data;
+    private readonly unsafe FreeAreaData* _data;
 
-    public FreeArea(FreeAreaData* data) => _data = data;
+    public unsafe FreeArea(FreeAreaData* data) => _data = data;
 
     /// <summary>Empties all lists.</summary>
-    public void Initialize()
+    public unsafe void Initialize()
     {
         for (int type = 0; type < MigrateTypes.Count; type++)
         {
@@ -37,33 +38,39 @@ internal readonly unsafe struct FreeArea
     }
 
     /// <summary>Blocks that the host was not told of.</summary>
-    public ulong Raw => _data->NrRaw;
+    public unsafe ulong Raw => _data->NrRaw;
 
     /// <summary>Blocks that it was told of.</summary>
-    public ulong Treated => _data->NrTreated;
+    public unsafe ulong Treated => _data->NrTreated;
+
+    /// <summary>Raw blocks of one type.</summary>
+    public unsafe long RawOf(MigrateType type) => *FreeAreaData.RawOf(_data, (int)type);
+
+    /// <summary>Treated blocks of one type.</summary>
+    public unsafe long TreatedOf(MigrateType type) => *FreeAreaData.TreatedOf(_data, (int)type);
 
     /// <summary>The head of one type's list.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public ListHead* List(MigrateType type) => FreeAreaData.FreeList(_data, (int)type);
+    public unsafe ListHead* List(MigrateType type) => FreeAreaData.FreeList(_data, (int)type);
 
     /// <summary>The place where one type's membrane is kept.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public ListHead** MembraneOf(MigrateType type) => FreeAreaData.Membrane(_data, (int)type);
+    public unsafe ListHead** MembraneOf(MigrateType type) => FreeAreaData.Membrane(_data, (int)type);
 
     /// <summary>Whether one type has no block of this order.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public bool IsEmpty(MigrateType type) => List(type)->Next == List(type);
+    public unsafe bool IsEmpty(MigrateType type) => List(type)->Next == List(type);
 
     /// <summary>The block to hand out next: raw (resident) before treated; null where there is none.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public Page* First(MigrateType type)
+    public unsafe Page* First(MigrateType type)
     {
         ListHead* list = List(type);
         return list->Next == list ? null : PageMap.PageOf(list->Next);
     }
 
     /// <summary>Writes the head's struct page and links it. The page must be on no list.</summary>
-    public void Add(Page* head, Order order, MigrateType type, BlockMarks marks, Placement placement)
+    public unsafe void Add(Page* head, Order order, MigrateType type, BlockMarks marks, Placement placement)
     {
         head->Private = (ulong)order.Value;
         head->Index = (ulong)type;
@@ -75,6 +82,7 @@ internal readonly unsafe struct FreeArea
         {
             Membrane.InsertTreated(membrane, node);
             _data->NrTreated++;
+            ++*FreeAreaData.TreatedOf(_data, (int)type);
             return;
         }
 
@@ -88,34 +96,37 @@ internal readonly unsafe struct FreeArea
         }
 
         _data->NrRaw++;
+        ++*FreeAreaData.RawOf(_data, (int)type);
     }
 
     /// <summary>Unlinks a head; its marks are returned and its struct page is left for the caller to write.</summary>
-    public BlockMarks Remove(Page* head)
+    public unsafe BlockMarks Remove(Page* head)
     {
         BlockMarks marks = BlockMarks.Of(head);
         Membrane.Remove(MembraneOf((MigrateType)head->Index), PageMap.NodeOf(head));
         if (marks.Treated)
         {
             _data->NrTreated--;
+            --*FreeAreaData.TreatedOf(_data, (int)head->Index);
         }
         else
         {
             _data->NrRaw--;
+            --*FreeAreaData.RawOf(_data, (int)head->Index);
         }
 
         return marks;
     }
 
     /// <summary>The raw block that rests longest; null where this type has none.</summary>
-    public Page* LastRaw(MigrateType type)
+    public unsafe Page* LastRaw(MigrateType type)
     {
         ListHead* node = Membrane.LastRaw(List(type), MembraneOf(type));
         return node == null ? null : PageMap.PageOf(node);
     }
 
     /// <summary>The raw block above another one of the same list; null at the top.</summary>
-    public Page* RawAbove(Page* block)
+    public unsafe Page* RawAbove(Page* block)
     {
         ListHead* above = PageMap.NodeOf(block)->Prev;
         return above == List((MigrateType)block->Index) ? null : PageMap.PageOf(above);

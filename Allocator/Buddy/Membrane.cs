@@ -12,15 +12,15 @@ internal static class Membrane
     /// <summary>Links a treated block directly above the membrane and makes it the membrane: the treated run grows upward.</summary>
     public static unsafe void InsertTreated(ListHead** membrane, ListHead* node)
     {
-        ListHeads.AddBefore(*membrane, node);
+        ListHeads.AddBefore(node, *membrane);
         *membrane = node;
     }
 
     /// <summary>Links a raw block as the last raw one, directly above the membrane, which stays.</summary>
-    public static unsafe void InsertRawLast(ListHead** membrane, ListHead* node) => ListHeads.AddBefore(*membrane, node);
+    public static unsafe void InsertRawLast(ListHead** membrane, ListHead* node) => ListHeads.AddBefore(node, *membrane);
 
     /// <summary>Links a raw block as the first of the list.</summary>
-    public static unsafe void InsertRawFirst(ListHead* list, ListHead* node) => ListHeads.AddAfter(list, node);
+    public static unsafe void InsertRawFirst(ListHead* list, ListHead* node) => ListHeads.AddAfter(node, list);
 
     /// <summary>Unlinks a block; where it was the membrane, its lower neighbour becomes it (patch 6).</summary>
     public static unsafe void Remove(ListHead** membrane, ListHead* node)

@@ -6,12 +6,12 @@ namespace LowLevel.Allocator;
 /// <summary>The array of struct pages of an arena, one for each page (the kernel's memmap), and the pageblock bits beside it.
 /// A struct page is non-zero exactly where its page heads a block; all others, interior or never reached, are all-zero and may
 /// never have been written.</summary>
-internal readonly unsafe struct PageMap
+internal readonly struct PageMap
 {
-    private readonly Page* _pages;
+    private readonly unsafe Page* _pages;
 
     /// <summary>The map over memory that holds <paramref name="pages"/> struct pages and the words of the pageblock bits.</summary>
-    public PageMap(Page* pages, ulong* pageblockWords)
+    public unsafe PageMap(Page* pages, ulong* pageblockWords)
     {
         _pages = pages;
         Pageblocks = new PageblockBits(pageblockWords);
@@ -21,20 +21,23 @@ internal readonly unsafe struct PageMap
     public PageblockBits Pageblocks { get; }
 
     /// <summary>The struct page of a page.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public Page* this[Pfn pfn] => _pages + pfn.Value;
+    public unsafe Page* this[Pfn pfn]
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => _pages + pfn.Value;
+    }
 
     /// <summary>The page that a struct page describes.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public Pfn PfnOf(Page* page) => new((uint)(page - _pages));
+    public unsafe Pfn PfnOf(Page* page) => new((uint)(page - _pages));
 
     /// <summary>The struct page that a list node lies in.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Page* PageOf(ListHead* node) => (Page*)((byte*)node - LruOffset);
+    public static unsafe Page* PageOf(ListHead* node) => (Page*)((byte*)node - LruOffset);
 
     /// <summary>The list node of a struct page.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static ListHead* NodeOf(Page* page) => (ListHead*)((byte*)page + LruOffset);
+    public static unsafe ListHead* NodeOf(Page* page) => (ListHead*)((byte*)page + LruOffset);
 
     private const int LruOffset = 8;
 
@@ -43,6 +46,6 @@ internal readonly unsafe struct PageMap
     public MigrateType TypeOf(Pfn pfn) => Pageblocks.Get(pfn.Pageblock);
 
     /// <summary>Pages of the block that this struct page heads.</summary>
-    public static uint PagesOf(Page* head) =>
+    public static unsafe uint PagesOf(Page* head) =>
         (head->Flags & PageFlags.Head) != 0 ? (uint)head->Index : 1u << (int)head->Private;
 }

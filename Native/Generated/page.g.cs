@@ -172,7 +172,7 @@ public enum PageFlags : ulong
 /// <remarks>
 /// Source: Linux v5.2, x86_64, include/linux/page-flags.h.
 /// </remarks>
-/// <param name="Value">The word as it lies in memory: a type is set where its bit is clear and the base is whole.</param>
+/// <param name="Value">The word in memory: a type is set where its bit is clear and the base whole.</param>
 public readonly record struct PageType(uint Value)
 {
     /// <summary>Bits that stay set whatever the types are; a word without them (zero, a count) has no type.</summary>
@@ -375,4 +375,16 @@ public readonly record struct PageType(uint Value)
     /// <summary>This word with Quarantined not set.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public PageType WithoutQuarantined() => new(Value | QuarantinedBit);
+
+    /// <summary>The word in hexadecimal and the names of the types that are set.</summary>
+    public override string ToString() => $"0x{Value:x8}"
+        + (IsBuddy ? " Buddy" : "")
+        + (IsTreated ? " Treated" : "")
+        + (IsKmemcg ? " Kmemcg" : "")
+        + (IsTable ? " Table" : "")
+        + (IsZero ? " Zero" : "")
+        + (IsCached ? " Cached" : "")
+        + (IsInReactor ? " InReactor" : "")
+        + (IsInflated ? " Inflated" : "")
+        + (IsQuarantined ? " Quarantined" : "");
 }

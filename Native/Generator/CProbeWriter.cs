@@ -64,7 +64,7 @@ internal static class CProbeWriter
             output.Line("#endif");
         }
         output.Line();
-        output.Line("#define SHOW(key, value) printf(\"%s\\t%llu\\n\", key, (unsigned long long)(value))");
+        output.Line("#define SHOW(expression) printf(\"%s\\t%llu\\n\", #expression, (unsigned long long)(expression))");
         output.Line("#define ABSENT(key, reason) printf(\"%s\\tabsent\\t%s\\n\", key, reason)");
         output.Line();
         output.Line("int main(void)");
@@ -85,11 +85,11 @@ internal static class CProbeWriter
         {
             if (comparison.Macro is null)
             {
-                output.Line($"SHOW(\"{comparison.Key}\", {comparison.Key});");
+                output.Line($"SHOW({comparison.Key});");
                 continue;
             }
             output.Line($"#ifdef {comparison.Macro}");
-            output.Line($"SHOW(\"{comparison.Key}\", {comparison.Key});");
+            output.Line($"SHOW({comparison.Key});");
             output.Line("#else");
             output.Line($"ABSENT(\"{comparison.Key}\", \"{header.Key} does not define {comparison.Macro}\");");
             output.Line("#endif");

@@ -175,7 +175,7 @@ internal sealed class CSharpWriter
     private void WriteInverted(BitsDeclaration bits, ulong fixedBits)
     {
         Document(bits, bits.Name, []);
-        _out.Line("/// <param name=\"Value\">The word as it lies in memory: a type is set where its bit is clear and the base is whole.</param>");
+        _out.Line("/// <param name=\"Value\">The word in memory: a type is set where its bit is clear and the base whole.</param>");
         _out.Line($"public readonly record struct {bits.Name}(uint Value)");
         _out.Open();
         _out.Summary("Bits that stay set whatever the types are; a word without them (zero, a count) has no type.");
@@ -187,7 +187,8 @@ internal sealed class CSharpWriter
         {
             _out.Line();
             _out.Summary($"The bit that {bit.Name} clears.");
-            _out.Line($"public const uint {bit.Name}Bit = {(bit.AliasOf is { } other ? other + "Bit" : BitLiteral(bit, bits.Underlying))};");
+            string literal = bit.AliasOf is { } other ? other + "Bit" : BitLiteral(bit, bits.Underlying);
+            _out.Line($"public const uint {bit.Name}Bit = {literal};");
             _out.Line();
             _out.Summary($"Whether {bit.Name} is set. {BitText(bit)}");
             _out.Line($"public bool Is{bit.Name}");
@@ -198,7 +199,21 @@ internal sealed class CSharpWriter
             WriteTransition(bits.Name, "With", $"This word with {bit.Name} set.", $"Value & ~{bit.Name}Bit", bit.Name);
             WriteTransition(bits.Name, "Without", $"This word with {bit.Name} not set.", $"Value | {bit.Name}Bit", bit.Name);
         }
+        WriteInvertedToString(bits);
         _out.Close();
+    }
+
+    private void WriteInvertedToString(BitsDeclaration bits)
+    {
+        // A bit that has two names is called by its alias, the name that this library uses.
+        string[] names = [.. bits.Bits.Where(bit => bits.Bits.All(other => other.AliasOf != bit.Name)).Select(bit => bit.Name)];
+        _out.Line();
+        _out.Summary("The word in hexadecimal and the names of the types that are set.");
+        _out.Line("public override string ToString() => $\"0x{Value:x8}\"");
+        foreach (string name in names)
+        {
+            _out.Line($"    + (Is{name} ? \" {name}\" : \"\"){(name == names[^1] ? ";" : "")}");
+        }
     }
 
     private void WriteTransition(string type, string verb, string summary, string expression, string bit)
@@ -246,14 +261,24 @@ internal sealed class CSharpWriter
         Document(table, table.Name, []);
         _out.Line($"public static class {table.Name}");
         _out.Open();
+        // An array and not a constant span: builds without optimisation would allocate at each call.
+        _out.Line($"private static readonly {type}[] s_cells =");
+        _out.Line("[");
+        foreach (TableRow row in table.Rows)
+        {
+            _out.Line($"    {string.Join(", ", row.Cells.Select(cell => $"{type}.{cell}"))},");
+        }
+        _out.Line("];");
+        _out.Line();
         _out.Summary($"The row of a {type}, {table.ColumnCount} elements.");
         _out.Line($"/// <param name=\"type\">One of {keys}.</param>");
         _out.Line("/// <exception cref=\"ArgumentOutOfRangeException\">There is no row for it.</exception>");
         _out.Line($"public static ReadOnlySpan<{type}> Of({type} type) => type switch");
         _out.Open();
-        foreach (TableRow row in table.Rows)
+        for (int row = 0; row < table.Rows.Count; row++)
         {
-            _out.Line($"{type}.{row.Key} => [{string.Join(", ", row.Cells.Select(cell => $"{type}.{cell}"))}],");
+            int first = row * table.ColumnCount;
+            _out.Line($"{type}.{table.Rows[row].Key} => new ReadOnlySpan<{type}>(s_cells, {first}, {table.ColumnCount}),");
         }
         _out.Line($"_ => throw new ArgumentOutOfRangeException(nameof(type), type, \"no row for it; allowed: {keys}\"),");
         _out.CloseExpression();

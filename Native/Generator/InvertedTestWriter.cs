@@ -3,7 +3,8 @@ using System.Linq;
 
 namespace LowLevel.Generator;
 
-/// <summary>Writes the tests of an inverted bit set: what is set, what a transition changes, and that neither zero nor a count has a type.</summary>
+/// <summary>Writes the tests of an inverted bit set: what is set, what a transition changes, and that neither zero nor a
+/// count has a type.</summary>
 internal sealed class InvertedTestWriter(BitsDeclaration bits, ulong fixedBits, SourceText output, Action<string, bool> beginFact)
 {
     private const uint NoType = 0xffffffff;

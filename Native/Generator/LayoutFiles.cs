@@ -17,6 +17,8 @@ internal sealed class LayoutFiles(string root)
     /// <summary>Folders that hold nothing but generated files, relative to the root.</summary>
     private static readonly string[] s_generated = ["Native/Generated", "tests/Native/Generated"];
 
+    private const string Temporary = ".tmp";
+
     private static string LayoutsFolder => Path.Combine("Native", "Layouts");
 
     /// <summary>The first folder from <paramref name="start"/> upward that has Native/Layouts; null where none has.</summary>
@@ -35,14 +37,16 @@ internal sealed class LayoutFiles(string root)
     public static bool HasLayouts(string folder) => Directory.Exists(Path.Combine(folder, LayoutsFolder));
 
     /// <summary>All layout texts, by name. Line ends are LF whatever the checkout made of them.</summary>
-    public List<LayoutText> ReadLayouts() =>
-    [
-        .. Directory.GetFiles(Path.Combine(root, LayoutsFolder), "*.layout")
-            .Order(StringComparer.Ordinal)
-            .Select(path => new LayoutText(
-                Path.GetFileNameWithoutExtension(path),
-                File.ReadAllText(path, s_utf8).Replace("\r\n", "\n", StringComparison.Ordinal))),
-    ];
+    /// <exception cref="IOException">A text cannot be read or is not UTF-8, or there is none.</exception>
+    public List<LayoutText> ReadLayouts()
+    {
+        string[] paths = Directory.GetFiles(Path.Combine(root, LayoutsFolder), "*.layout");
+        Array.Sort(paths, StringComparer.Ordinal);
+        // Without this, an empty folder would mean that everything generated is superfluous.
+        return paths.Length != 0
+            ? [.. paths.Select(ReadLayout)]
+            : throw new FileNotFoundException($"no *.layout in {Path.Combine(root, LayoutsFolder)}; allowed: at least one");
+    }
 
     /// <summary>What is to be generated: path relative to the root with forward slashes, and content.</summary>
     public static SortedDictionary<string, string> Generate(LayoutModel model)
@@ -75,31 +79,43 @@ internal sealed class LayoutFiles(string root)
         return FindSuperfluous(files).FirstOrDefault() is { } extra ? $"{extra} is superfluous: no layout has it" : null;
     }
 
-    /// <summary>Writes what differs, each file beside its place first and then moved, and removes what no layout has.</summary>
+    /// <summary>Writes what differs, and removes what no layout has. All files are written beside their places before the
+    /// first is moved there, so that a full disk leaves everything as it was.</summary>
     /// <returns>Number of files that were written or removed.</returns>
     public int Write(SortedDictionary<string, string> files)
     {
-        int changed = 0;
+        List<string> changed = [];
         foreach ((string path, string content) in files)
         {
             string full = Path.Combine(root, path);
             byte[] bytes = s_utf8.GetBytes(content);
-            if (File.Exists(full) && File.ReadAllBytes(full).AsSpan().SequenceEqual(bytes))
+            if (!File.Exists(full) || !File.ReadAllBytes(full).AsSpan().SequenceEqual(bytes))
             {
-                continue;
+                Directory.CreateDirectory(Path.GetDirectoryName(full)!);
+                File.WriteAllBytes(full + Temporary, bytes);
+                changed.Add(full);
             }
-            Directory.CreateDirectory(Path.GetDirectoryName(full)!);
-            string temporary = full + ".tmp";
-            File.WriteAllBytes(temporary, bytes);
-            File.Move(temporary, full, overwrite: true);
-            changed++;
         }
-        foreach (string path in FindSuperfluous(files).ToList())
+        foreach (string full in changed)
         {
-            File.Delete(Path.Combine(root, path));
-            changed++;
+            File.Move(full + Temporary, full, overwrite: true);
         }
-        return changed;
+        List<string> superfluous = [.. FindSuperfluous(files)];
+        superfluous.ForEach(path => File.Delete(Path.Combine(root, path)));
+        return changed.Count + superfluous.Count;
+    }
+
+    private static LayoutText ReadLayout(string path)
+    {
+        try
+        {
+            string text = File.ReadAllText(path, s_utf8).Replace("\r\n", "\n", StringComparison.Ordinal);
+            return new LayoutText(Path.GetFileNameWithoutExtension(path), text);
+        }
+        catch (DecoderFallbackException problem)
+        {
+            throw new IOException($"{path}: byte {problem.Index} is no UTF-8; allowed: UTF-8 text", problem);
+        }
     }
 
     private IEnumerable<string> FindSuperfluous(SortedDictionary<string, string> files) => s_generated

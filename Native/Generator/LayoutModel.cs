@@ -18,7 +18,8 @@ internal sealed class LayoutModel(IReadOnlyList<Layout> layouts, IReadOnlyDictio
         .Where(declaration => declaration is StructDeclaration or BitsDeclaration or EnumDeclaration)
         .Select(declaration => declaration.Name).Order(StringComparer.Ordinal);
 
-    /// <summary>Parses and checks texts. What the names mean is looked at when every line can be read, so that one mistake is reported once.</summary>
+    /// <summary>Parses and checks texts. What the names mean is looked at when every line can be read, so that one mistake
+    /// is reported once.</summary>
     /// <returns>Null where <paramref name="errors"/> is not empty.</returns>
     public static LayoutModel? Read(IEnumerable<LayoutText> texts, List<LayoutError> errors)
     {

@@ -5,6 +5,23 @@ using System.Globalization;
 namespace LowLevel.Generator;
 
 /// <summary>Reads one layout text. It knows the form of each line; what the names mean is the <see cref="Validator"/>'s business.</summary>
+/// <remarks>
+/// <code>
+/// source "what is mirrored, its version and its file or section" [header "h"]
+/// struct Name size N align A [packed] ["doc"] [c NAME] [header "h"]
+///   OFFSET TYPE name [view V] ["doc"]                   TYPE: T, T*, T[n], T*[n]
+/// bits Name TYPE [inverted base B] ["doc"]
+///   bit N | VALUE Name [alias Other] [own] ["doc"] [c NAME] [header "h"]
+/// enum Name TYPE ["doc"]
+///   VALUE Name ["doc"] [c NAME] [header "h"]
+/// const Name ["doc"]
+///   TYPE Name VALUE ["doc"] [c NAME] [header "h"]
+/// table Name Enum RxC ["doc"]
+///   Member Member...                                    the row's key, then its C cells
+/// </code>
+/// What stands at the margin declares, what is indented belongs to the declaration above it. Fields of different views may
+/// overlap. A C name is looked up in the header named on its line, else in the source's.
+/// </remarks>
 internal sealed class Parser
 {
     private readonly LayoutText _text;
@@ -43,7 +60,8 @@ internal sealed class Parser
             }
             else if (_member is null)
             {
-                throw new FormatException("an indented line before any declaration; allowed: source, struct, bits, enum, const, table at the margin");
+                throw new FormatException(
+                    "an indented line before any declaration; allowed: source, struct, bits, enum, const, table at the margin");
             }
             else
             {
@@ -215,7 +233,8 @@ internal sealed class Parser
 
     private Origin At(TokenCursor cursor) => _source.Length != 0
         ? new Origin(_text.FileName, cursor.Line, _source)
-        : throw new FormatException("no source stands above this declaration; allowed: source \"what is mirrored, its version and its file or section\"");
+        : throw new FormatException(
+            "no source stands above this declaration; allowed: source \"what is mirrored, its version and its file or section\"");
 
     private CMapping? C(Trailer trailer)
     {

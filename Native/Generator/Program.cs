@@ -30,7 +30,15 @@ internal static class Program
             error.WriteLine($"no Native/Layouts in {currentDirectory} or above it; allowed: a folder of the repository, or --root DIR");
             return 1;
         }
-        return Run(new LayoutFiles(root), isCheck, output, error);
+        try
+        {
+            return Run(new LayoutFiles(root), isCheck, output, error);
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            error.WriteLine(failure.Message);
+            return 1;
+        }
     }
 
     private static int Run(LayoutFiles layouts, bool isCheck, TextWriter output, TextWriter error)

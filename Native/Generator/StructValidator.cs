@@ -56,11 +56,16 @@ internal sealed class StructValidator(StructDeclaration type, LayoutModel model,
         {
             if (!seen.TryAdd(field.CSharpName, field.Line))
             {
-                Refuse(field.Line, $"{field.Name} stands a second time in {type.Name}, first in line {seen[field.CSharpName]}; allowed: once");
+                Refuse(
+                    field.Line,
+                    $"{field.Name} stands a second time in {type.Name}, first in line {seen[field.CSharpName]}; allowed: once");
             }
             if (s_reserved.Contains(field.CSharpName) || field.CSharpName == type.Name)
             {
-                Refuse(field.Line, $"{field.Name} would be called {field.CSharpName} in {type.Name}; allowed: any name but {string.Join(", ", s_reserved)}, {type.Name}");
+                Refuse(
+                    field.Line,
+                    $"{field.Name} would be called {field.CSharpName} in {type.Name}; "
+                    + $"allowed: any name but {string.Join(", ", s_reserved)}, {type.Name}");
             }
         }
     }
@@ -84,11 +89,16 @@ internal sealed class StructValidator(StructDeclaration type, LayoutModel model,
         }
         if (!type.IsPacked && alignment > type.Alignment)
         {
-            Refuse(field.Line, $"{field.Name} ({field.Type}) has alignment {alignment}, {type.Name} {type.Alignment}; allowed: at most the struct's, or packed");
+            Refuse(
+                field.Line,
+                $"{field.Name} ({field.Type}) has alignment {alignment}, {type.Name} {type.Alignment}; "
+                + $"allowed: at most the struct's, or packed");
         }
         if (field.Offset + size > type.Size)
         {
-            Refuse(field.Line, $"{field.Name} ({field.Type}) ends at {field.Offset + size}; allowed: up to the size of {type.Name}, {type.Size}");
+            Refuse(
+                field.Line,
+                $"{field.Name} ({field.Type}) ends at {field.Offset + size}; allowed: up to the size of {type.Name}, {type.Size}");
         }
         return size;
     }
@@ -101,7 +111,9 @@ internal sealed class StructValidator(StructDeclaration type, LayoutModel model,
             if (field.View == other.View && field.Offset < other.Offset + otherSize && other.Offset < field.Offset + size)
             {
                 string view = field.View is null ? "no view" : $"view {field.View}";
-                Refuse(field.Line, $"{field.Name} at {field.Offset} overlaps {other.Name} at {other.Offset} (line {other.Line}), both in {view}; "
+                Refuse(
+                    field.Line,
+                    $"{field.Name} at {field.Offset} overlaps {other.Name} at {other.Offset} (line {other.Line}), both in {view}; "
                     + "allowed: fields that follow each other, or different views");
             }
         }

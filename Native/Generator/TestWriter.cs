@@ -4,7 +4,8 @@ using System.Linq;
 
 namespace LowLevel.Generator;
 
-/// <summary>Writes the tests of one layout: every size, offset, bit, value and row as a literal, and what C says where C has it too.</summary>
+/// <summary>Writes the tests of one layout: every size, offset, bit, value and row as a literal, and what C says where C has
+/// it too.</summary>
 internal sealed class TestWriter
 {
     private readonly SourceText _out = new();
@@ -104,9 +105,10 @@ internal sealed class TestWriter
                 WriteFieldAssert(type, field, $"{local}At", $"&value.{field.CSharpName}", element, field.Offset, size);
                 continue;
             }
-            WriteFieldAssert(type, field, $"{local}First", $"{type.Name}.{field.CSharpName}(&value, 0)", element, field.Offset, size);
-            WriteFieldAssert(
-                type, field, $"{local}Last", $"{type.Name}.{field.CSharpName}(&value, {count - 1})", element, field.Offset + ((count - 1) * size), size);
+            string accessor = $"{type.Name}.{field.CSharpName}";
+            int last = field.Offset + ((count - 1) * size);
+            WriteFieldAssert(type, field, $"{local}First", $"{accessor}(&value, 0)", element, field.Offset, size);
+            WriteFieldAssert(type, field, $"{local}Last", $"{accessor}(&value, {count - 1})", element, last, size);
         }
         _out.Close();
     }
@@ -174,6 +176,7 @@ internal sealed class TestWriter
         {
             _out.Line($"[InlineData(\"{comparison.Key}\", {comparison.CSharpValue})]");
         }
-        _out.Line("public void The_headers_of_this_system_say_the_same(string expression, ulong value) => CProbe.AssertSame(expression, value);");
+        _out.Line("public void The_headers_of_this_system_say_the_same(string expression, ulong value) =>");
+        _out.Line("    CProbe.AssertSame(expression, value);");
     }
 }

@@ -102,7 +102,7 @@ internal sealed class TokenCursor(LayoutLine line)
             if (!allowed.Contains(word))
             {
                 throw new FormatException(
-                    $"{word} is not known here; allowed: documentation in quotes" + (allowed.IsEmpty ? "" : ", " + string.Join(", ", allowed!)));
+                    $"{word} is not known here; allowed: " + string.Join(", ", ["documentation in quotes", .. allowed]));
             }
             ReadOption(word, trailer);
         }

@@ -98,12 +98,16 @@ internal sealed class Validator
         {
             if (!byValue.TryAdd(bit.Value, bit))
             {
-                Refuse(bits, bit.Line, $"{bit.Name} is the bit of {byValue[bit.Value].Name} (0x{bit.Value:x}); allowed: a bit of its own, or alias");
+                Refuse(
+                    bits, bit.Line,
+                    $"{bit.Name} is the bit of {byValue[bit.Value].Name} (0x{bit.Value:x}); allowed: a bit of its own, or alias");
             }
         }
         else if (bit.AliasOf == bit.Name || !byName.TryGetValue(bit.AliasOf, out Bit? other))
         {
-            Refuse(bits, bit.Line, $"{bit.Name} is an alias of {bit.AliasOf}, which is not declared above it; allowed: {Names(byName.Keys, bit.Name)}");
+            Refuse(
+                bits, bit.Line,
+                $"{bit.Name} is an alias of {bit.AliasOf}, which is not declared above it; allowed: {Names(byName.Keys, bit.Name)}");
         }
         else if (other.Value != bit.Value)
         {
@@ -120,7 +124,9 @@ internal sealed class Validator
         {
             if (!byValue.TryAdd(member.Value, member))
             {
-                Refuse(values, member.Line, $"{member.Name} has the value of {byValue[member.Value].Name}, {member.Value}; allowed: a value of its own");
+                Refuse(
+                    values, member.Line,
+                    $"{member.Name} has the value of {byValue[member.Value].Name}, {member.Value}; allowed: a value of its own");
             }
             CheckRange(values, member.Line, member.Name, member.Value, type);
         }
@@ -144,7 +150,9 @@ internal sealed class Validator
     {
         if (model.Find(table.EnumName) is not EnumDeclaration keys)
         {
-            Refuse(table, table.At.Line, $"{table.EnumName} is no enumeration; allowed: {Names(model.All.OfType<EnumDeclaration>().Select(e => e.Name), "")}");
+            Refuse(
+                table, table.At.Line,
+                $"{table.EnumName} is no enumeration; allowed: {Names(model.All.OfType<EnumDeclaration>().Select(e => e.Name), "")}");
             return;
         }
         CheckUnique(table, table.Rows.Select(row => (row.Key, row.Line)));
@@ -160,7 +168,9 @@ internal sealed class Validator
             }
             foreach (string name in row.Cells.Prepend(row.Key).Where(name => keys.Members.All(member => member.Name != name)))
             {
-                Refuse(table, row.Line, $"{name} is no member of {keys.Name}; allowed: {Names(keys.Members.Select(member => member.Name), "")}");
+                Refuse(
+                    table, row.Line,
+                    $"{name} is no member of {keys.Name}; allowed: {Names(keys.Members.Select(member => member.Name), "")}");
             }
         }
     }

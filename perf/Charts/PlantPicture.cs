@@ -11,8 +11,11 @@ namespace LowLevel.Perf;
 internal static class PlantPicture
 {
     private const string Font = "DejaVu Sans";
+    private const string BoldFont = "DejaVu Sans Bold";
     private const int Width = 1800;
-    private const int Height = 760;
+    private const int Height = 780;
+
+    private static readonly Lazy<bool> FontsAreAdded = new(AddFonts);
 
     public static void Save(string path, IReadOnlyList<PlantSeries> series, string blocks) =>
         OutputFiles.Write(path, Render(series, blocks));
@@ -20,7 +23,7 @@ internal static class PlantPicture
     /// <summary>The picture as PNG.</summary>
     public static byte[] Render(IReadOnlyList<PlantSeries> series, string blocks)
     {
-        UseOwnFonts();
+        _ = FontsAreAdded.Value;
         var both = new Multiplot { Layout = new ScottPlot.MultiplotLayouts.Columns() };
         both.AddPlots(2);
         double top = 1.08 * series.Max(s => s.Curve.Max(p => Math.Max(Mebibytes(p.Usage.Rss), Mebibytes(p.Usage.Charge ?? 0))));
@@ -30,12 +33,13 @@ internal static class PlantPicture
         return both.Render(Width, Height).GetImageBytes(ImageFormat.Png);
     }
 
-    private static void UseOwnFonts()
+    private static bool AddFonts()
     {
         string folder = Path.Combine(AppContext.BaseDirectory, "Fonts");
         Fonts.AddFontFile(Font, Path.Combine(folder, "DejaVuSans.ttf"), bold: false, italic: false);
-        Fonts.AddFontFile(Font, Path.Combine(folder, "DejaVuSans-Bold.ttf"), bold: true, italic: false);
+        Fonts.AddFontFile(BoldFont, Path.Combine(folder, "DejaVuSans-Bold.ttf"), bold: false, italic: false);
         Fonts.Default = Font;
+        return true;
     }
 
     private static void Draw(Plot plot, IReadOnlyList<PlantSeries> series, string title, double top, Func<Usage, long?> choose)
@@ -92,15 +96,20 @@ internal static class PlantPicture
         plot.YLabel("MiB, net of the baseline", 17);
         plot.Axes.Bottom.TickLabelStyle.FontSize = 15;
         plot.Axes.Left.TickLabelStyle.FontSize = 15;
-        plot.Axes.Left.MinimumSize = 100;
+        plot.Axes.Left.MinimumSize = 110;
+        plot.Axes.Title.Label.FontName = BoldFont;
+        plot.Axes.Title.Label.Bold = false;
         plot.Grid.MajorLineColor = Color.FromHex("#E4E4E4");
         plot.Axes.Right.IsVisible = false;
         plot.Axes.Top.IsVisible = false;
         plot.Legend.FontSize = 15;
         plot.Legend.FontName = Font;
+        plot.Legend.SymbolWidth = 32;
         plot.Legend.ShadowColor = Colors.Transparent;
-        plot.Legend.OutlineColor = Color.FromHex("#CCCCCC");
-        plot.ShowLegend(Alignment.UpperRight);
+        plot.Legend.OutlineColor = Colors.Transparent;
+        plot.Legend.Orientation = Orientation.Horizontal;
+        plot.Legend.TightHorizontalWrapping = true;
+        plot.ShowLegend(Edge.Bottom);
     }
 
     private static double Mebibytes(long bytes) => bytes / 1048576.0;

@@ -25,13 +25,14 @@ internal sealed class PlantChildCommand : ICommand
         LoadShape shape = PlantCommand.ReadShape(arguments);
         arguments.End();
 
-        WarmUp(shape);
+        Rehearse(shape);
+        using var load = new ServiceLoad(shape);
+        HostWarmth.Warm(shape.PeakBytes + (shape.PeakBytes / 4));
         ChildSide.Say("warm");
         ChildSide.Await("go");
         TimeSpan processor = Environment.CpuUsage.TotalTime;
         using var source = BufferSource.Create(contestant);
-        using var load = new ServiceLoad(shape, source);
-        TimeSpan busy = RunBursts(load, shape.Bursts);
+        TimeSpan busy = RunBursts(load, source, shape.Bursts);
         ChildSide.Say("idle", load.LiveBytes, busy.TotalSeconds);
 
         ChildSide.Await("finish");
@@ -49,28 +50,23 @@ internal sealed class PlantChildCommand : ICommand
         return Program.Success;
     }
 
-    // Compiles the load's code on buffers that leave nothing behind, then warms the machine's memory.
-    private static void WarmUp(LoadShape shape)
+    // Compiles the load's code on buffers that leave nothing behind.
+    private static void Rehearse(LoadShape shape)
     {
-        LoadShape small = shape with { PeakBytes = Math.Min(shape.PeakBytes, 64 << 20), Bursts = 1 };
-        using (var source = new MappingSource())
-        using (var load = new ServiceLoad(small, source))
-        {
-            load.RunBurst(() => { });
-            load.GiveBackAll();
-        }
-
+        using var load = new ServiceLoad(shape with { PeakBytes = Math.Min(shape.PeakBytes, 64 << 20), Bursts = 1 });
+        using var source = new MappingSource();
+        load.RunBurst(source, () => { });
+        load.GiveBackAll();
         GC.Collect();
-        HostWarmth.Warm(shape.PeakBytes + (shape.PeakBytes / 4));
     }
 
-    private TimeSpan RunBursts(ServiceLoad load, int bursts)
+    private TimeSpan RunBursts(ServiceLoad load, BufferSource source, int bursts)
     {
         TimeSpan busy = TimeSpan.Zero;
         for (int burst = 1; burst <= bursts; burst++)
         {
             ChildSide.Say("burst", burst);
-            busy += load.RunBurst(() => SayLive(load));
+            busy += load.RunBurst(source, () => SayLive(load));
             ChildSide.Say("live", load.LiveBytes);
             if (burst < bursts)
             {

@@ -69,7 +69,7 @@ internal sealed class PlantRun : IDisposable
             Hear(message);
         }
 
-        if (!hasBaseline || IsFinished)
+        if (!hasBaseline || after.Count == Instants.Count)
         {
             return;
         }

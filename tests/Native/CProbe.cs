@@ -10,7 +10,8 @@ using Xunit;
 namespace LowLevel.Tests.Native;
 
 /// <summary>What the user-space kernel headers of this system say, asked once with the system's C compiler. Where there is none, or a
-/// header lacks something, each comparison that needs it is skipped with the reason; a probe that a working compiler refuses is a failure.</summary>
+/// header lacks something, each comparison that needs it is skipped with the reason; a probe that a working compiler refuses
+/// is a failure.</summary>
 internal sealed class CProbe
 {
     private const string Trivial = "#include <stddef.h>\n#include <stdio.h>\nint main(void) { return 0; }\n";

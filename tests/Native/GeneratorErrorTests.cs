@@ -16,7 +16,8 @@ public sealed class GeneratorErrorTests
     [InlineData("struct X size 8", "t.layout:2: the line ends where align is expected")]
     [InlineData("struct X align 8", "t.layout:2: align stands where size is expected")]
     [InlineData("struct X size eight align 8", "t.layout:2: eight is no size; allowed: 0 to 1048576 in decimal, or hexadecimal after 0x")]
-    [InlineData("struct 9X size 8 align 8", "t.layout:2: 9X is no name for the struct; allowed: a letter, then letters, digits and underscores")]
+    [InlineData("struct 9X size 8 align 8",
+        "t.layout:2: 9X is no name for the struct; allowed: a letter, then letters, digits and underscores")]
     [InlineData("struct X size 8 align 8 \"one\" \"two\"", "t.layout:2: a second documentation text; allowed: one")]
     [InlineData("struct X size 8 align 8 squeezed",
         "t.layout:2: squeezed is not known here; allowed: documentation in quotes, packed, c, header")]
@@ -44,7 +45,8 @@ public sealed class GeneratorErrorTests
     [InlineData("struct X size 8 align 8\n 0 u32 a\n 4 u16[3] b",
         "t.layout:4: b (u16[3]) ends at 10; allowed: up to the size of X, 8")]
     [InlineData("struct X size 8 align 8\n 0 u32 a\n 4 u32 a", "t.layout:4: a stands a second time in X, first in line 3; allowed: once")]
-    [InlineData("struct X size 8 align 8\n 0 u32 a_b\n 4 u32 aB", "t.layout:4: aB stands a second time in X, first in line 3; allowed: once")]
+    [InlineData("struct X size 8 align 8\n 0 u32 a_b\n 4 u32 aB",
+        "t.layout:4: aB stands a second time in X, first in line 3; allowed: once")]
     [InlineData("struct X size 8 align 8\n 0 u32 alignment",
         "t.layout:3: alignment would be called Alignment in X; allowed: any name but SizeInBytes, Alignment, X")]
     [InlineData("struct X size 8 align 8\n 0 u32 x",
@@ -135,7 +137,9 @@ public sealed class GeneratorErrorTests
                 new LayoutText("b", Source + "struct Inner size 8 align 8\n 0 u64 v\nconst Outer\n int N 1"),
             ],
             errors);
-        Assert.Equal("b.layout:4: Outer is declared a second time, first at a.layout:2; allowed: one declaration of a name", Assert.Single(errors).ToString());
+        Assert.Equal(
+            "b.layout:4: Outer is declared a second time, first at a.layout:2; allowed: one declaration of a name",
+            Assert.Single(errors).ToString());
     }
 
     [Theory]

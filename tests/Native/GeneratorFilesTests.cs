@@ -78,12 +78,13 @@ public sealed class GeneratorFilesTests : IDisposable
         WriteLayout("a", Good);
         _ = Run("--root", _root);
         File.Delete(Path.Combine(_root, "tests", "Native", "Generated", "aTests.g.cs"));
-        Assert.StartsWith("tests/Native/Generated/aTests.g.cs is missing; run: ", Run("--root", _root, "--check").Error, StringComparison.Ordinal);
+        string error = Run("--root", _root, "--check").Error;
+        Assert.StartsWith("tests/Native/Generated/aTests.g.cs is missing; run: ", error, StringComparison.Ordinal);
         Assert.Equal(0, Run("--root", _root).ExitCode);
 
         File.WriteAllText(Path.Combine(_root, "Native", "Generated", "old.g.cs"), "");
-        Assert.StartsWith(
-            "Native/Generated/old.g.cs is superfluous: no layout has it; run: ", Run("--root", _root, "--check").Error, StringComparison.Ordinal);
+        error = Run("--root", _root, "--check").Error;
+        Assert.StartsWith("Native/Generated/old.g.cs is superfluous: no layout has it; run: ", error, StringComparison.Ordinal);
         Assert.Equal((0, "3 files from 1 layouts, 1 changed\n", ""), Run("--root", _root));
         Assert.Equal(0, Run("--root", _root, "--check").ExitCode);
     }
@@ -104,6 +105,27 @@ public sealed class GeneratorFilesTests : IDisposable
     [Fact]
     public void A_root_without_layouts_is_named() => Assert.Equal(
         (1, "", $"--root {_root}: there is no Native/Layouts in it; allowed: the root of the repository\n"), Run("--root", _root));
+
+    [Fact]
+    public void A_folder_without_texts_is_an_error_and_removes_nothing()
+    {
+        WriteLayout("a", Good);
+        _ = Run("--root", _root);
+        File.Delete(Path.Combine(_root, "Native", "Layouts", "a.layout"));
+        (int exitCode, _, string error) = Run("--root", _root);
+        Assert.Equal(1, exitCode);
+        Assert.Equal($"no *.layout in {Path.Combine(_root, "Native", "Layouts")}; allowed: at least one\n", error);
+        Assert.Equal(3, Files().Count());
+    }
+
+    [Fact]
+    public void A_text_that_is_no_UTF_8_is_named()
+    {
+        WriteLayout("a", Good);
+        string path = Path.Combine(_root, "Native", "Layouts", "b.layout");
+        File.WriteAllBytes(path, [(byte)'#', 0xff, (byte)'\n']);
+        Assert.Equal((1, "", $"{path}: byte 1 is no UTF-8; allowed: UTF-8 text\n"), Run("--root", _root));
+    }
 
     [Fact]
     public void Line_ends_of_the_checkout_do_not_matter()

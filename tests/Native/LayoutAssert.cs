@@ -2,7 +2,8 @@ using Xunit;
 
 namespace LowLevel.Tests.Native;
 
-/// <summary>Assertions that the generated layout tests share. Places are measured with pointers: what the JIT does, not what Marshal would do.</summary>
+/// <summary>Assertions that the generated layout tests share. Places are measured with pointers: what the JIT does, not what
+/// Marshal would do.</summary>
 internal static class LayoutAssert
 {
     /// <summary>A field begins at its offset and has its size.</summary>

@@ -33,6 +33,25 @@ public sealed class ListHeadsTests
         Assert.True(node.Next is null && node.Prev is null);
     }
 
+    [Fact]
+    public unsafe void A_place_that_is_on_no_list_and_a_node_whose_neighbours_left_it_are_assertions_in_debug_builds()
+    {
+#if DEBUG
+        ListHead node = default;
+        ListHead* nodes = stackalloc ListHead[3];
+        ListHeads.Init(&nodes[0]);
+        ListHeads.Init(&nodes[1]);
+        ListHeads.AddTail(&nodes[2], &nodes[0]);
+        nodes[0].Next = &nodes[0];
+        nint linked = (nint)(&nodes[2]), loose = (nint)(&node);
+        Assert.ThrowsAny<Exception>(() => ListHeads.Remove((ListHead*)linked));
+        Assert.ThrowsAny<Exception>(() => ListHeads.AddBefore((ListHead*)loose, (ListHead*)linked));
+        Assert.True(nodes[2].Next == &nodes[0] && nodes[2].Prev == &nodes[0]);
+#else
+        Assert.Skip("the assertion is compiled into debug builds only");
+#endif
+    }
+
     private static unsafe void Replay((int Operation, int Node, int Place)[] steps)
     {
         ListHead* memory = (ListHead*)NativeMemory.AllocZeroed(Nodes + Lists, (nuint)sizeof(ListHead));

@@ -5,7 +5,8 @@ using Xunit;
 
 namespace LowLevel.Tests.Native;
 
-/// <summary>struct page and its type word against the kernel's own numbers (v5.2, x86_64), which stand here a second time on purpose.</summary>
+/// <summary>struct page and its type word against the kernel's own numbers (v5.2, x86_64), which stand here a second time on
+/// purpose.</summary>
 public sealed class PageTests
 {
     [Fact]
@@ -28,6 +29,28 @@ public sealed class PageTests
         Assert.True(treated.IsBuddy && treated.IsTreated && treated.IsOffline);
         Assert.Equal(PageType.None.WithBuddy(), treated.WithoutTreated());
         Assert.Equal(PageType.None.WithTreated(), treated.WithoutBuddy());
+    }
+
+    [Fact]
+    public void A_type_word_says_which_types_are_set()
+    {
+        Assert.Equal("0xfffffe7f Buddy Treated", PageType.None.WithBuddy().WithTreated().ToString());
+        Assert.Equal("0xffffffff", PageType.None.ToString());
+        Assert.Equal("0x00000000", default(PageType).ToString());
+    }
+
+    [Fact]
+    public void A_fallback_row_costs_no_allocation()
+    {
+        _ = Fallbacks.Of(MigrateType.Movable).Length;
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        int cells = 0;
+        for (int i = 0; i < 1000; i++)
+        {
+            cells += Fallbacks.Of((MigrateType)(i % 3)).Length;
+        }
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+        Assert.Equal(2000, cells);
     }
 
     [Fact]

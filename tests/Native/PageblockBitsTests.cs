@@ -16,7 +16,7 @@ public sealed class PageblockBitsTests
     [InlineData(1u, MigrateType.Reclaimable, 0x0400_0000_0000_0000ul)]
     [InlineData(14u, MigrateType.HighAtomic, 0x0000_0000_0000_0060ul)]
     [InlineData(15u, MigrateType.Cma, 0x0000_0000_0000_0008ul)]
-    public unsafe void The_first_block_lies_in_the_highest_nibble_and_its_type_in_the_upper_three_bits(uint block, MigrateType type, ulong word)
+    public unsafe void The_first_block_lies_in_the_highest_nibble_its_type_above_its_skip_bit(uint block, MigrateType type, ulong word)
     {
         ulong* words = stackalloc ulong[2] { 0, 0x1234_5678_9abc_def0 };
         PageblockBits bits = new(words);
@@ -80,7 +80,7 @@ public sealed class PageblockBitsTests
     public unsafe void Threads_that_set_neighbours_in_one_word_lose_nothing()
     {
         const int threads = 4;
-        const int rounds = 20_000;
+        const int rounds = 300_000;
         ulong* word = (ulong*)NativeMemory.AlignedAlloc(8, 8);
         try
         {

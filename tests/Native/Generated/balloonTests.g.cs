@@ -130,5 +130,6 @@ public sealed class BalloonLayoutTests
     [InlineData("VIRTIO_BALLOON_S_HTLB_PGALLOC", (ulong)BalloonStatTag.HugetlbAllocations)]
     [InlineData("VIRTIO_BALLOON_S_HTLB_PGFAIL", (ulong)BalloonStatTag.HugetlbFailures)]
     [InlineData("VIRTIO_BALLOON_PFN_SHIFT", (ulong)BalloonLimits.PfnShift)]
-    public void The_headers_of_this_system_say_the_same(string expression, ulong value) => CProbe.AssertSame(expression, value);
+    public void The_headers_of_this_system_say_the_same(string expression, ulong value) =>
+        CProbe.AssertSame(expression, value);
 }

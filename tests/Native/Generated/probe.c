@@ -13,110 +13,110 @@
 #include <linux/virtio_ring.h>
 #endif
 
-#define SHOW(key, value) printf("%s\t%llu\n", key, (unsigned long long)(value))
+#define SHOW(expression) printf("%s\t%llu\n", #expression, (unsigned long long)(expression))
 #define ABSENT(key, reason) printf("%s\tabsent\t%s\n", key, reason)
 
 int main(void)
 {
     #if __has_include(<linux/virtio_balloon.h>)
-    SHOW("sizeof(struct virtio_balloon_config)", sizeof(struct virtio_balloon_config));
-    SHOW("_Alignof(struct virtio_balloon_config)", _Alignof(struct virtio_balloon_config));
-    SHOW("offsetof(struct virtio_balloon_config, num_pages)", offsetof(struct virtio_balloon_config, num_pages));
-    SHOW("sizeof(((struct virtio_balloon_config *)0)->num_pages)", sizeof(((struct virtio_balloon_config *)0)->num_pages));
-    SHOW("offsetof(struct virtio_balloon_config, actual)", offsetof(struct virtio_balloon_config, actual));
-    SHOW("sizeof(((struct virtio_balloon_config *)0)->actual)", sizeof(((struct virtio_balloon_config *)0)->actual));
-    SHOW("offsetof(struct virtio_balloon_config, free_page_hint_cmd_id)", offsetof(struct virtio_balloon_config, free_page_hint_cmd_id));
-    SHOW("sizeof(((struct virtio_balloon_config *)0)->free_page_hint_cmd_id)", sizeof(((struct virtio_balloon_config *)0)->free_page_hint_cmd_id));
-    SHOW("offsetof(struct virtio_balloon_config, poison_val)", offsetof(struct virtio_balloon_config, poison_val));
-    SHOW("sizeof(((struct virtio_balloon_config *)0)->poison_val)", sizeof(((struct virtio_balloon_config *)0)->poison_val));
-    SHOW("sizeof(struct virtio_balloon_stat)", sizeof(struct virtio_balloon_stat));
-    SHOW("_Alignof(struct virtio_balloon_stat)", _Alignof(struct virtio_balloon_stat));
-    SHOW("offsetof(struct virtio_balloon_stat, tag)", offsetof(struct virtio_balloon_stat, tag));
-    SHOW("sizeof(((struct virtio_balloon_stat *)0)->tag)", sizeof(((struct virtio_balloon_stat *)0)->tag));
-    SHOW("offsetof(struct virtio_balloon_stat, val)", offsetof(struct virtio_balloon_stat, val));
-    SHOW("sizeof(((struct virtio_balloon_stat *)0)->val)", sizeof(((struct virtio_balloon_stat *)0)->val));
+    SHOW(sizeof(struct virtio_balloon_config));
+    SHOW(_Alignof(struct virtio_balloon_config));
+    SHOW(offsetof(struct virtio_balloon_config, num_pages));
+    SHOW(sizeof(((struct virtio_balloon_config *)0)->num_pages));
+    SHOW(offsetof(struct virtio_balloon_config, actual));
+    SHOW(sizeof(((struct virtio_balloon_config *)0)->actual));
+    SHOW(offsetof(struct virtio_balloon_config, free_page_hint_cmd_id));
+    SHOW(sizeof(((struct virtio_balloon_config *)0)->free_page_hint_cmd_id));
+    SHOW(offsetof(struct virtio_balloon_config, poison_val));
+    SHOW(sizeof(((struct virtio_balloon_config *)0)->poison_val));
+    SHOW(sizeof(struct virtio_balloon_stat));
+    SHOW(_Alignof(struct virtio_balloon_stat));
+    SHOW(offsetof(struct virtio_balloon_stat, tag));
+    SHOW(sizeof(((struct virtio_balloon_stat *)0)->tag));
+    SHOW(offsetof(struct virtio_balloon_stat, val));
+    SHOW(sizeof(((struct virtio_balloon_stat *)0)->val));
     #ifdef VIRTIO_BALLOON_S_SWAP_IN
-    SHOW("VIRTIO_BALLOON_S_SWAP_IN", VIRTIO_BALLOON_S_SWAP_IN);
+    SHOW(VIRTIO_BALLOON_S_SWAP_IN);
     #else
     ABSENT("VIRTIO_BALLOON_S_SWAP_IN", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_S_SWAP_IN");
     #endif
     #ifdef VIRTIO_BALLOON_S_SWAP_OUT
-    SHOW("VIRTIO_BALLOON_S_SWAP_OUT", VIRTIO_BALLOON_S_SWAP_OUT);
+    SHOW(VIRTIO_BALLOON_S_SWAP_OUT);
     #else
     ABSENT("VIRTIO_BALLOON_S_SWAP_OUT", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_S_SWAP_OUT");
     #endif
     #ifdef VIRTIO_BALLOON_S_MAJFLT
-    SHOW("VIRTIO_BALLOON_S_MAJFLT", VIRTIO_BALLOON_S_MAJFLT);
+    SHOW(VIRTIO_BALLOON_S_MAJFLT);
     #else
     ABSENT("VIRTIO_BALLOON_S_MAJFLT", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_S_MAJFLT");
     #endif
     #ifdef VIRTIO_BALLOON_S_MINFLT
-    SHOW("VIRTIO_BALLOON_S_MINFLT", VIRTIO_BALLOON_S_MINFLT);
+    SHOW(VIRTIO_BALLOON_S_MINFLT);
     #else
     ABSENT("VIRTIO_BALLOON_S_MINFLT", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_S_MINFLT");
     #endif
     #ifdef VIRTIO_BALLOON_S_MEMFREE
-    SHOW("VIRTIO_BALLOON_S_MEMFREE", VIRTIO_BALLOON_S_MEMFREE);
+    SHOW(VIRTIO_BALLOON_S_MEMFREE);
     #else
     ABSENT("VIRTIO_BALLOON_S_MEMFREE", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_S_MEMFREE");
     #endif
     #ifdef VIRTIO_BALLOON_S_MEMTOT
-    SHOW("VIRTIO_BALLOON_S_MEMTOT", VIRTIO_BALLOON_S_MEMTOT);
+    SHOW(VIRTIO_BALLOON_S_MEMTOT);
     #else
     ABSENT("VIRTIO_BALLOON_S_MEMTOT", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_S_MEMTOT");
     #endif
     #ifdef VIRTIO_BALLOON_S_AVAIL
-    SHOW("VIRTIO_BALLOON_S_AVAIL", VIRTIO_BALLOON_S_AVAIL);
+    SHOW(VIRTIO_BALLOON_S_AVAIL);
     #else
     ABSENT("VIRTIO_BALLOON_S_AVAIL", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_S_AVAIL");
     #endif
     #ifdef VIRTIO_BALLOON_S_CACHES
-    SHOW("VIRTIO_BALLOON_S_CACHES", VIRTIO_BALLOON_S_CACHES);
+    SHOW(VIRTIO_BALLOON_S_CACHES);
     #else
     ABSENT("VIRTIO_BALLOON_S_CACHES", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_S_CACHES");
     #endif
     #ifdef VIRTIO_BALLOON_S_HTLB_PGALLOC
-    SHOW("VIRTIO_BALLOON_S_HTLB_PGALLOC", VIRTIO_BALLOON_S_HTLB_PGALLOC);
+    SHOW(VIRTIO_BALLOON_S_HTLB_PGALLOC);
     #else
     ABSENT("VIRTIO_BALLOON_S_HTLB_PGALLOC", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_S_HTLB_PGALLOC");
     #endif
     #ifdef VIRTIO_BALLOON_S_HTLB_PGFAIL
-    SHOW("VIRTIO_BALLOON_S_HTLB_PGFAIL", VIRTIO_BALLOON_S_HTLB_PGFAIL);
+    SHOW(VIRTIO_BALLOON_S_HTLB_PGFAIL);
     #else
     ABSENT("VIRTIO_BALLOON_S_HTLB_PGFAIL", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_S_HTLB_PGFAIL");
     #endif
     #ifdef VIRTIO_BALLOON_PFN_SHIFT
-    SHOW("VIRTIO_BALLOON_PFN_SHIFT", VIRTIO_BALLOON_PFN_SHIFT);
+    SHOW(VIRTIO_BALLOON_PFN_SHIFT);
     #else
     ABSENT("VIRTIO_BALLOON_PFN_SHIFT", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_PFN_SHIFT");
     #endif
     #ifdef VIRTIO_BALLOON_F_MUST_TELL_HOST
-    SHOW("1ull << VIRTIO_BALLOON_F_MUST_TELL_HOST", 1ull << VIRTIO_BALLOON_F_MUST_TELL_HOST);
+    SHOW(1ull << VIRTIO_BALLOON_F_MUST_TELL_HOST);
     #else
     ABSENT("1ull << VIRTIO_BALLOON_F_MUST_TELL_HOST", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_F_MUST_TELL_HOST");
     #endif
     #ifdef VIRTIO_BALLOON_F_STATS_VQ
-    SHOW("1ull << VIRTIO_BALLOON_F_STATS_VQ", 1ull << VIRTIO_BALLOON_F_STATS_VQ);
+    SHOW(1ull << VIRTIO_BALLOON_F_STATS_VQ);
     #else
     ABSENT("1ull << VIRTIO_BALLOON_F_STATS_VQ", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_F_STATS_VQ");
     #endif
     #ifdef VIRTIO_BALLOON_F_DEFLATE_ON_OOM
-    SHOW("1ull << VIRTIO_BALLOON_F_DEFLATE_ON_OOM", 1ull << VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
+    SHOW(1ull << VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
     #else
     ABSENT("1ull << VIRTIO_BALLOON_F_DEFLATE_ON_OOM", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_F_DEFLATE_ON_OOM");
     #endif
     #ifdef VIRTIO_BALLOON_F_FREE_PAGE_HINT
-    SHOW("1ull << VIRTIO_BALLOON_F_FREE_PAGE_HINT", 1ull << VIRTIO_BALLOON_F_FREE_PAGE_HINT);
+    SHOW(1ull << VIRTIO_BALLOON_F_FREE_PAGE_HINT);
     #else
     ABSENT("1ull << VIRTIO_BALLOON_F_FREE_PAGE_HINT", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_F_FREE_PAGE_HINT");
     #endif
     #ifdef VIRTIO_BALLOON_F_PAGE_POISON
-    SHOW("1ull << VIRTIO_BALLOON_F_PAGE_POISON", 1ull << VIRTIO_BALLOON_F_PAGE_POISON);
+    SHOW(1ull << VIRTIO_BALLOON_F_PAGE_POISON);
     #else
     ABSENT("1ull << VIRTIO_BALLOON_F_PAGE_POISON", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_F_PAGE_POISON");
     #endif
     #ifdef VIRTIO_BALLOON_F_REPORTING
-    SHOW("1ull << VIRTIO_BALLOON_F_REPORTING", 1ull << VIRTIO_BALLOON_F_REPORTING);
+    SHOW(1ull << VIRTIO_BALLOON_F_REPORTING);
     #else
     ABSENT("1ull << VIRTIO_BALLOON_F_REPORTING", "linux/virtio_balloon.h does not define VIRTIO_BALLOON_F_REPORTING");
     #endif
@@ -157,42 +157,42 @@ int main(void)
     #endif
     #if __has_include(<linux/virtio_config.h>)
     #ifdef VIRTIO_CONFIG_S_ACKNOWLEDGE
-    SHOW("VIRTIO_CONFIG_S_ACKNOWLEDGE", VIRTIO_CONFIG_S_ACKNOWLEDGE);
+    SHOW(VIRTIO_CONFIG_S_ACKNOWLEDGE);
     #else
     ABSENT("VIRTIO_CONFIG_S_ACKNOWLEDGE", "linux/virtio_config.h does not define VIRTIO_CONFIG_S_ACKNOWLEDGE");
     #endif
     #ifdef VIRTIO_CONFIG_S_DRIVER
-    SHOW("VIRTIO_CONFIG_S_DRIVER", VIRTIO_CONFIG_S_DRIVER);
+    SHOW(VIRTIO_CONFIG_S_DRIVER);
     #else
     ABSENT("VIRTIO_CONFIG_S_DRIVER", "linux/virtio_config.h does not define VIRTIO_CONFIG_S_DRIVER");
     #endif
     #ifdef VIRTIO_CONFIG_S_DRIVER_OK
-    SHOW("VIRTIO_CONFIG_S_DRIVER_OK", VIRTIO_CONFIG_S_DRIVER_OK);
+    SHOW(VIRTIO_CONFIG_S_DRIVER_OK);
     #else
     ABSENT("VIRTIO_CONFIG_S_DRIVER_OK", "linux/virtio_config.h does not define VIRTIO_CONFIG_S_DRIVER_OK");
     #endif
     #ifdef VIRTIO_CONFIG_S_FEATURES_OK
-    SHOW("VIRTIO_CONFIG_S_FEATURES_OK", VIRTIO_CONFIG_S_FEATURES_OK);
+    SHOW(VIRTIO_CONFIG_S_FEATURES_OK);
     #else
     ABSENT("VIRTIO_CONFIG_S_FEATURES_OK", "linux/virtio_config.h does not define VIRTIO_CONFIG_S_FEATURES_OK");
     #endif
     #ifdef VIRTIO_CONFIG_S_NEEDS_RESET
-    SHOW("VIRTIO_CONFIG_S_NEEDS_RESET", VIRTIO_CONFIG_S_NEEDS_RESET);
+    SHOW(VIRTIO_CONFIG_S_NEEDS_RESET);
     #else
     ABSENT("VIRTIO_CONFIG_S_NEEDS_RESET", "linux/virtio_config.h does not define VIRTIO_CONFIG_S_NEEDS_RESET");
     #endif
     #ifdef VIRTIO_CONFIG_S_FAILED
-    SHOW("VIRTIO_CONFIG_S_FAILED", VIRTIO_CONFIG_S_FAILED);
+    SHOW(VIRTIO_CONFIG_S_FAILED);
     #else
     ABSENT("VIRTIO_CONFIG_S_FAILED", "linux/virtio_config.h does not define VIRTIO_CONFIG_S_FAILED");
     #endif
     #ifdef VIRTIO_F_VERSION_1
-    SHOW("1ull << VIRTIO_F_VERSION_1", 1ull << VIRTIO_F_VERSION_1);
+    SHOW(1ull << VIRTIO_F_VERSION_1);
     #else
     ABSENT("1ull << VIRTIO_F_VERSION_1", "linux/virtio_config.h does not define VIRTIO_F_VERSION_1");
     #endif
     #ifdef VIRTIO_F_ACCESS_PLATFORM
-    SHOW("1ull << VIRTIO_F_ACCESS_PLATFORM", 1ull << VIRTIO_F_ACCESS_PLATFORM);
+    SHOW(1ull << VIRTIO_F_ACCESS_PLATFORM);
     #else
     ABSENT("1ull << VIRTIO_F_ACCESS_PLATFORM", "linux/virtio_config.h does not define VIRTIO_F_ACCESS_PLATFORM");
     #endif
@@ -207,54 +207,54 @@ int main(void)
     ABSENT("1ull << VIRTIO_F_ACCESS_PLATFORM", "there is no header linux/virtio_config.h");
     #endif
     #if __has_include(<linux/virtio_ring.h>)
-    SHOW("sizeof(struct vring_desc)", sizeof(struct vring_desc));
-    SHOW("_Alignof(struct vring_desc)", _Alignof(struct vring_desc));
-    SHOW("offsetof(struct vring_desc, addr)", offsetof(struct vring_desc, addr));
-    SHOW("sizeof(((struct vring_desc *)0)->addr)", sizeof(((struct vring_desc *)0)->addr));
-    SHOW("offsetof(struct vring_desc, len)", offsetof(struct vring_desc, len));
-    SHOW("sizeof(((struct vring_desc *)0)->len)", sizeof(((struct vring_desc *)0)->len));
-    SHOW("offsetof(struct vring_desc, flags)", offsetof(struct vring_desc, flags));
-    SHOW("sizeof(((struct vring_desc *)0)->flags)", sizeof(((struct vring_desc *)0)->flags));
-    SHOW("offsetof(struct vring_desc, next)", offsetof(struct vring_desc, next));
-    SHOW("sizeof(((struct vring_desc *)0)->next)", sizeof(((struct vring_desc *)0)->next));
-    SHOW("sizeof(struct vring_used_elem)", sizeof(struct vring_used_elem));
-    SHOW("_Alignof(struct vring_used_elem)", _Alignof(struct vring_used_elem));
-    SHOW("offsetof(struct vring_used_elem, id)", offsetof(struct vring_used_elem, id));
-    SHOW("sizeof(((struct vring_used_elem *)0)->id)", sizeof(((struct vring_used_elem *)0)->id));
-    SHOW("offsetof(struct vring_used_elem, len)", offsetof(struct vring_used_elem, len));
-    SHOW("sizeof(((struct vring_used_elem *)0)->len)", sizeof(((struct vring_used_elem *)0)->len));
+    SHOW(sizeof(struct vring_desc));
+    SHOW(_Alignof(struct vring_desc));
+    SHOW(offsetof(struct vring_desc, addr));
+    SHOW(sizeof(((struct vring_desc *)0)->addr));
+    SHOW(offsetof(struct vring_desc, len));
+    SHOW(sizeof(((struct vring_desc *)0)->len));
+    SHOW(offsetof(struct vring_desc, flags));
+    SHOW(sizeof(((struct vring_desc *)0)->flags));
+    SHOW(offsetof(struct vring_desc, next));
+    SHOW(sizeof(((struct vring_desc *)0)->next));
+    SHOW(sizeof(struct vring_used_elem));
+    SHOW(_Alignof(struct vring_used_elem));
+    SHOW(offsetof(struct vring_used_elem, id));
+    SHOW(sizeof(((struct vring_used_elem *)0)->id));
+    SHOW(offsetof(struct vring_used_elem, len));
+    SHOW(sizeof(((struct vring_used_elem *)0)->len));
     #ifdef VRING_DESC_F_NEXT
-    SHOW("VRING_DESC_F_NEXT", VRING_DESC_F_NEXT);
+    SHOW(VRING_DESC_F_NEXT);
     #else
     ABSENT("VRING_DESC_F_NEXT", "linux/virtio_ring.h does not define VRING_DESC_F_NEXT");
     #endif
     #ifdef VRING_DESC_F_WRITE
-    SHOW("VRING_DESC_F_WRITE", VRING_DESC_F_WRITE);
+    SHOW(VRING_DESC_F_WRITE);
     #else
     ABSENT("VRING_DESC_F_WRITE", "linux/virtio_ring.h does not define VRING_DESC_F_WRITE");
     #endif
     #ifdef VRING_DESC_F_INDIRECT
-    SHOW("VRING_DESC_F_INDIRECT", VRING_DESC_F_INDIRECT);
+    SHOW(VRING_DESC_F_INDIRECT);
     #else
     ABSENT("VRING_DESC_F_INDIRECT", "linux/virtio_ring.h does not define VRING_DESC_F_INDIRECT");
     #endif
     #ifdef VRING_AVAIL_F_NO_INTERRUPT
-    SHOW("VRING_AVAIL_F_NO_INTERRUPT", VRING_AVAIL_F_NO_INTERRUPT);
+    SHOW(VRING_AVAIL_F_NO_INTERRUPT);
     #else
     ABSENT("VRING_AVAIL_F_NO_INTERRUPT", "linux/virtio_ring.h does not define VRING_AVAIL_F_NO_INTERRUPT");
     #endif
     #ifdef VRING_USED_F_NO_NOTIFY
-    SHOW("VRING_USED_F_NO_NOTIFY", VRING_USED_F_NO_NOTIFY);
+    SHOW(VRING_USED_F_NO_NOTIFY);
     #else
     ABSENT("VRING_USED_F_NO_NOTIFY", "linux/virtio_ring.h does not define VRING_USED_F_NO_NOTIFY");
     #endif
     #ifdef VIRTIO_RING_F_INDIRECT_DESC
-    SHOW("1ull << VIRTIO_RING_F_INDIRECT_DESC", 1ull << VIRTIO_RING_F_INDIRECT_DESC);
+    SHOW(1ull << VIRTIO_RING_F_INDIRECT_DESC);
     #else
     ABSENT("1ull << VIRTIO_RING_F_INDIRECT_DESC", "linux/virtio_ring.h does not define VIRTIO_RING_F_INDIRECT_DESC");
     #endif
     #ifdef VIRTIO_RING_F_EVENT_IDX
-    SHOW("1ull << VIRTIO_RING_F_EVENT_IDX", 1ull << VIRTIO_RING_F_EVENT_IDX);
+    SHOW(1ull << VIRTIO_RING_F_EVENT_IDX);
     #else
     ABSENT("1ull << VIRTIO_RING_F_EVENT_IDX", "linux/virtio_ring.h does not define VIRTIO_RING_F_EVENT_IDX");
     #endif

@@ -157,5 +157,6 @@ public sealed class VirtioLayoutTests
     [InlineData("1ull << VIRTIO_RING_F_EVENT_IDX", (ulong)Feature.EventIndex)]
     [InlineData("1ull << VIRTIO_F_VERSION_1", (ulong)Feature.Version1)]
     [InlineData("1ull << VIRTIO_F_ACCESS_PLATFORM", (ulong)Feature.AccessPlatform)]
-    public void The_headers_of_this_system_say_the_same(string expression, ulong value) => CProbe.AssertSame(expression, value);
+    public void The_headers_of_this_system_say_the_same(string expression, ulong value) =>
+        CProbe.AssertSame(expression, value);
 }

@@ -1,0 +1,337 @@
+using System;
+using System.Diagnostics.Tracing;
+using System.Threading;
+using LowLevel.Native;
+
+namespace LowLevel.Allocator;
+
+/// <summary>Waste page treatment of one arena: when it starts, what has rested, who works the reactor. Passes run one at a time, under
+/// the treatment lock; the timed ones on a worker thread, every <see cref="AerationOptions.Delay"/> / 4.
+/// <para>All members may be called from any thread.</para></summary>
+public sealed class Aerator
+{
+    /// <summary>A block freed in epoch e has rested when five epochs have begun since: four whole ones, each at least Delay / 4.</summary>
+    private const ulong RestingEpochs = 5;
+
+    private static readonly TimeSpan s_idlePeriod = TimeSpan.FromMilliseconds(250);
+
+    private readonly PageArena _arena;
+    private readonly AerationOptions _options;
+    private readonly PageArenaOptions _arenaOptions;
+    private readonly TreatmentSeams _seams;
+    private readonly TimeProvider _clock;
+    private readonly TimeSpan _period;
+    private readonly Lock _treatment = new();
+    private readonly Lock _starting = new();
+    private HighWaterMarks? _marks;
+    private Reactor? _reactor;
+    private IBalloonLink? _link;
+    private Worker? _worker;
+    private long _epochBegan;
+    private int _pressed;
+    private bool _closed;
+
+    internal Aerator(PageArena arena, PageArenaOptions options, TreatmentSeams seams)
+    {
+        _arena = arena;
+        _arenaOptions = options;
+        _seams = seams;
+        _options = options.Aeration;
+        _clock = _options.Clock;
+        bool rests = _options.Delay > TimeSpan.Zero;
+        _period = rests ? TimeSpan.FromTicks(Math.Max(_options.Delay.Ticks / 4, TimeSpan.TicksPerMillisecond)) : s_idlePeriod;
+        foreach (Zone zone in arena.Zones)
+        {
+            zone.RestEpochs = rests ? RestingEpochs : 0;
+        }
+
+        arena.Epoch = RestingEpochs; // so that "freed in epoch 0" has rested from the start
+        _epochBegan = _clock.GetTimestamp();
+    }
+
+    /// <summary>Whether treatment is running.</summary>
+    public bool IsRunning => Volatile.Read(ref _worker) is not null;
+
+    /// <summary>Where the reactor is; a hint.</summary>
+    public Stage Stage => _reactor?.Stage ?? Stage.Idle;
+
+    /// <summary>Zones over the high-water mark, plus one while a batch is under way; 0 when idle.</summary>
+    public int References => _marks?.References ?? 0;
+
+    /// <summary>Blocks in a batch, as negotiated with the device; 0 while it takes none.</summary>
+    public int ReactorCapacity => _link?.Device.Capacity ?? 0;
+
+    /// <summary>Batches treated since the arena was created.</summary>
+    public long Cycles => _reactor?.Cycles ?? 0;
+
+    /// <summary>Pages (4 KiB) treated since.</summary>
+    public long PagesTreated => _reactor?.PagesTreated ?? 0;
+
+    /// <summary>Batches refused, failed or lost since.</summary>
+    public long LostBatches => _reactor?.LostBatches ?? 0;
+
+    internal ulong InflatedPages => _link?.InflatedPages ?? 0;
+
+    /// <summary>The balloon of this arena, once started.</summary>
+    internal IBalloonLink? Link => _link;
+
+    /// <summary>A host may still touch the arena: the mapping stays.</summary>
+    internal bool LeavesMemoryBehind { get; private set; }
+
+    /// <summary>Starts treatment; harmless while it runs. Memory that is free already is found by the first timed pass.</summary>
+    /// <exception cref="ObjectDisposedException">The arena was disposed.</exception>
+    /// <exception cref="OutOfMemoryException">The ring or the device could not be set up; treatment stays off.</exception>
+    public void Start()
+    {
+        lock (_starting)
+        {
+            ObjectDisposedException.ThrowIf(_closed, _arena);
+            if (_worker is not null)
+            {
+                return;
+            }
+
+            // The device is ready (DRIVER_OK) before anything listens, so that no free can notify it too early.
+            if (_link is null)
+            {
+                _link = _seams.Balloon(_arena, _arenaOptions);
+                int capacity = Math.Max(1, _link.Device.Capacity);
+                _marks = new HighWaterMarks(_arena.Plan.MinimumOrder, capacity);
+                _reactor = new Reactor(_arena, _link.Device, _marks, Math.Max(capacity, _options.ReactorCapacity), _options.HostTimeout);
+            }
+
+            Worker worker = new(_clock, _period, OnTime);
+            _link.WorkArrived = worker.Signal;
+            Volatile.Write(ref _worker, worker);
+            Listen(_marks);
+            if (_seams.HasWorker)
+            {
+                worker.Start();
+            }
+        }
+    }
+
+    /// <summary>Stops treatment: what the reactor holds comes back first. Waits at most about twice
+    /// <see cref="AerationOptions.HostTimeout"/>. Harmless while stopped.</summary>
+    public void Stop()
+    {
+        lock (_starting)
+        {
+            Worker? worker = _worker;
+            if (worker is null)
+            {
+                return;
+            }
+
+            Listen(null);
+            Volatile.Write(ref _worker, null);
+            worker.Stop(_options.HostTimeout + _options.HostTimeout + TimeSpan.FromSeconds(1));
+            if (_treatment.TryEnter(_options.HostTimeout + TimeSpan.FromSeconds(1)))
+            {
+                try
+                {
+                    _reactor!.TryReleaseQuarantine(_options.HostTimeout);
+                }
+                finally
+                {
+                    _treatment.Exit();
+                }
+            }
+        }
+    }
+
+    /// <summary>Ends treatment for good and lets go of the device.</summary>
+    internal void Close()
+    {
+        Stop();
+        lock (_starting)
+        {
+            _closed = true;
+            if (_link is not null)
+            {
+                LeavesMemoryBehind = !_link.TryClose(_options.HostTimeout) || _reactor!.HasQuarantine;
+            }
+        }
+    }
+
+    /// <summary>A zone has reached its high-water mark. Called with no lock held, outside the thread's pages.</summary>
+    internal void OnHighWaterMark(Zone zone)
+    {
+        if (ArenaEvents.Log.IsEnabled(EventLevel.Verbose, ArenaEvents.Keywords.Treatment))
+        {
+            ArenaEvents.Log.HighWaterMark(zone.Number, _arena.Plan.MinimumOrder.Value, (long)zone.RawBlocks(_arena.Plan.MinimumOrder));
+        }
+
+        if (_options.Context == AerationContext.FreeingThread)
+        {
+            TreatInline(zone);
+        }
+        else
+        {
+            Volatile.Read(ref _worker)?.Signal();
+        }
+    }
+
+    /// <summary>Little is left under the cap: the worker is to drain and deflate. Called with no lock held. Wakes it once; while the
+    /// shortage lasts, the timed passes go on with it, because more of them would only take from the threads what they take again.</summary>
+    internal void OnPressure()
+    {
+        if (Volatile.Read(ref _pressed) == 0 && Interlocked.Exchange(ref _pressed, 1) == 0)
+        {
+            Volatile.Read(ref _worker)?.Signal();
+        }
+    }
+
+    /// <summary>Treats everything raw now, on the calling thread.</summary>
+    internal void TreatEverything()
+    {
+        lock (_treatment)
+        {
+            if (_reactor is not null && IsRunning)
+            {
+                Drive(restedOnly: false, only: null);
+            }
+        }
+    }
+
+    /// <summary>One timed pass; what the worker does. Tests call it with their own clock.</summary>
+    internal void Pass()
+    {
+        lock (_treatment)
+        {
+            if (IsRunning)
+            {
+                AdvanceEpoch();
+                _arena.Threads.DrainRested();
+                _link!.Service();
+                Relieve();
+                Drive(restedOnly: true, only: null);
+            }
+        }
+    }
+
+    /// <summary>Waits for a batch in flight; true when one was, and it has come back.</summary>
+    internal bool WaitForReactor()
+    {
+        ulong held = 0;
+        foreach (Zone zone in _arena.Zones)
+        {
+            held += zone.InReactorPages + zone.QuarantinedPages;
+        }
+
+        if (held == 0 || !_treatment.TryEnter(_options.HostTimeout))
+        {
+            return false;
+        }
+
+        _treatment.Exit();
+        return true;
+    }
+
+    /// <summary>Takes pages back from the balloon because an allocation would fail; true when any came.</summary>
+    internal bool TryDeflate(uint pages) => _link is not null && _link.Deflate(pages) != 0;
+
+    private void OnTime()
+    {
+        // A failure of one pass must not end treatment for ever, and has nobody to be thrown at; bugs show as lost batches and in Verify.
+        Pass();
+    }
+
+    /// <summary>The freeing thread treats its zone until it is under the mark (the RFC's way). If treatment is under way already, that
+    /// will do. Bounded: each round takes at least one block, and no more rounds than the zone had batches.</summary>
+    private void TreatInline(Zone zone)
+    {
+        if (!_treatment.TryEnter())
+        {
+            return;
+        }
+
+        try
+        {
+            if (_reactor is null || !IsRunning)
+            {
+                return;
+            }
+
+            ulong rounds = (zone.RawBlocks(_arena.Plan.MinimumOrder) / (ulong)Math.Max(1, ReactorCapacity)) + 1;
+            while (rounds-- != 0 && zone.IsOverHighWaterMark && _reactor.Round(restedOnly: false, zone) == RoundResult.Treated)
+            {
+                SettleMark(zone);
+            }
+
+            SettleMark(zone);
+        }
+        finally
+        {
+            _treatment.Exit();
+        }
+    }
+
+    /// <summary>Rounds until nothing is left to treat. Bounded by what was raw when it began: blocks that come back and merge may be
+    /// seen twice, what is freed meanwhile waits for the next pass.</summary>
+    private void Drive(bool restedOnly, Zone? only)
+    {
+        ulong blocks = 0;
+        foreach (Zone zone in _arena.Zones)
+        {
+            blocks += zone.RawBlocks(_arena.Plan.MinimumOrder);
+        }
+
+        ulong rounds = (2 * blocks) + 1;
+        while (rounds-- != 0 && _reactor!.Round(restedOnly, only) == RoundResult.Treated)
+        {
+        }
+
+        foreach (Zone zone in _arena.Zones)
+        {
+            SettleMark(zone);
+        }
+    }
+
+    private void SettleMark(Zone zone)
+    {
+        zone.Enter();
+        _marks!.SettleZone(zone);
+        zone.Exit();
+    }
+
+    /// <summary>At most one epoch per pass, and none before its time: a worker that was late must not make young blocks look old.</summary>
+    private void AdvanceEpoch()
+    {
+        long now = _clock.GetTimestamp();
+        if (_clock.GetElapsedTime(_epochBegan, now) >= _period)
+        {
+            _epochBegan = now;
+            _arena.Epoch++;
+        }
+    }
+
+    /// <summary>Below the low watermark the threads' pages are given up and the balloon gives back, up to the high one.</summary>
+    private void Relieve()
+    {
+        if (!_arena.Budget.IsBelowLow)
+        {
+            Volatile.Write(ref _pressed, 0);
+        }
+        else
+        {
+            _arena.Threads.DrainAll();
+            _link!.Deflate((uint)Math.Min(_arena.Budget.MissingToHigh, uint.MaxValue));
+        }
+    }
+
+    private void Listen(HighWaterMarks? marks)
+    {
+        foreach (Zone zone in _arena.Zones)
+        {
+            zone.Enter();
+            if (marks is null)
+            {
+                _marks?.Clear(zone);
+            }
+
+            zone.Listener = marks;
+            zone.Exit();
+        }
+    }
+}

@@ -1,0 +1,60 @@
+using System;
+using LowLevel.Native;
+
+namespace LowLevel.Allocator;
+
+/// <summary>The blocks that the reactor holds: taken together, told together, given back together. Used by the holder of the
+/// treatment lock only; entries are added under the lock of their zone.</summary>
+internal sealed class Batch
+{
+    private readonly PageRange[] _ranges;
+    private readonly Entry[] _entries;
+
+    /// <summary>An empty batch for this many blocks.</summary>
+    public Batch(int capacity)
+    {
+        _ranges = new PageRange[capacity];
+        _entries = new Entry[capacity];
+        Capacity = capacity;
+    }
+
+    /// <summary>Blocks that fit; at most what the arrays were made for. The reactor lowers it to what the device takes.</summary>
+    public int Capacity { get; private set; }
+
+    /// <summary>Blocks in it.</summary>
+    public int Count { get; private set; }
+
+    /// <summary>Pages in it.</summary>
+    public long Pages { get; private set; }
+
+    /// <summary>Whether no further block fits.</summary>
+    public bool IsFull => Count >= Capacity;
+
+    /// <summary>The blocks as the device is told of them.</summary>
+    public ReadOnlySpan<PageRange> Ranges => _ranges.AsSpan(0, Count);
+
+    /// <summary>The blocks as the allocator knows them.</summary>
+    public ReadOnlySpan<Entry> Entries => _entries.AsSpan(0, Count);
+
+    /// <summary>Follows what the device takes, between batches.</summary>
+    public void Limit(int capacity) => Capacity = Math.Min(capacity, _entries.Length);
+
+    /// <summary>Adds a block that was just taken off its free list.</summary>
+    public void Add(Pfn pfn, Order order, BlockMarks marks, Zone zone)
+    {
+        _ranges[Count] = new PageRange(pfn, order.Pages);
+        _entries[Count] = new Entry(pfn, order, marks, zone);
+        Count++;
+        Pages += order.Pages;
+    }
+
+    /// <summary>Forgets the blocks; their owner has changed by now.</summary>
+    public void Clear()
+    {
+        Count = 0;
+        Pages = 0;
+    }
+
+    /// <summary>One block, with the marks it came with.</summary>
+    internal readonly record struct Entry(Pfn Pfn, Order Order, BlockMarks Marks, Zone Zone);
+}

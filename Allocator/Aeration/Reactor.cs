@@ -1,0 +1,250 @@
+using System;
+using System.Collections.Generic;
+using System.Diagnostics;
+using System.Diagnostics.Tracing;
+using LowLevel.Native;
+
+namespace LowLevel.Allocator;
+
+/// <summary>How one round of the reactor went.</summary>
+internal enum RoundResult
+{
+    /// <summary>There was nothing to treat.</summary>
+    Empty,
+
+    /// <summary>A batch came back treated.</summary>
+    Treated,
+
+    /// <summary>A batch came back raw, or is quarantined; the device is in trouble, and this pass ends.</summary>
+    Lost,
+}
+
+/// <summary>The sequencing batch reactor (patch 8): fill with raw blocks, react (tell the device), settle (wait for it), decant (back
+/// to the free lists as treated), idle. One batch at a time, worked by whoever holds the treatment lock. No zone lock is held while
+/// the device has the batch.
+/// <code>
+/// a page is in the batch  &lt;=>  its head says InReactor (or Quarantined, once the device is lost)
+/// Treated is set after the device used the batch, while the blocks are on no list
+/// </code></summary>
+internal sealed class Reactor
+{
+    private readonly PageArena _arena;
+    private readonly ITreatmentDevice _device;
+    private readonly HighWaterMarks _marks;
+    private readonly Order _least;
+    private readonly TimeSpan _hostTimeout;
+    private readonly Batch _batch;
+    private readonly List<Batch.Entry> _quarantine = [];
+    private int _zoneCursor;
+    private long _stageBegan;
+
+    /// <summary>An idle reactor of at most this capacity; the device may allow less at any time.</summary>
+    public Reactor(PageArena arena, ITreatmentDevice device, HighWaterMarks marks, int capacity, TimeSpan hostTimeout)
+    {
+        _arena = arena;
+        _device = device;
+        _marks = marks;
+        _least = arena.Plan.MinimumOrder;
+        _hostTimeout = hostTimeout;
+        _batch = new Batch(capacity);
+    }
+
+    /// <summary>Where it is. Read by anybody, a hint.</summary>
+    public Stage Stage { get; private set; }
+
+    /// <summary>Batches that came back treated.</summary>
+    public long Cycles { get; private set; }
+
+    /// <summary>Pages treated.</summary>
+    public long PagesTreated { get; private set; }
+
+    /// <summary>Batches that did not come back treated.</summary>
+    public long LostBatches { get; private set; }
+
+    /// <summary>Whether blocks are held back from a lost device.</summary>
+    public bool HasQuarantine => _quarantine.Count != 0;
+
+    /// <summary>One round. Treatment lock held, no zone lock.</summary>
+    /// <param name="restedOnly">Only what has rested.</param>
+    /// <param name="only">One zone, or null for all in turn.</param>
+    public RoundResult Round(bool restedOnly, Zone? only)
+    {
+        if (HasQuarantine && !TryReleaseQuarantine(TimeSpan.Zero))
+        {
+            return RoundResult.Lost;
+        }
+
+        int capacity = _device.Capacity;
+        if (capacity <= 0 && (!_device.TryRestart() || (capacity = _device.Capacity) <= 0))
+        {
+            return RoundResult.Lost;
+        }
+
+        _batch.Limit(capacity);
+        _marks.Hold();
+        try
+        {
+            Begin(Stage.Fill);
+            Fill(restedOnly, only);
+            if (_batch.Count == 0)
+            {
+                return RoundResult.Empty;
+            }
+
+            End();
+            return ReactAndDecant();
+        }
+        finally
+        {
+            _marks.Release();
+            Stage = Stage.Idle;
+        }
+    }
+
+    private void Fill(bool restedOnly, Zone? only)
+    {
+        if (only is not null)
+        {
+            FillFrom(only, restedOnly);
+            return;
+        }
+
+        // Each round begins with another zone, so that a busy one starves nobody.
+        ReadOnlySpan<Zone> zones = _arena.Zones;
+        _zoneCursor = (_zoneCursor + 1) % zones.Length;
+        for (int i = 0; i < zones.Length && !_batch.IsFull; i++)
+        {
+            FillFrom(zones[(_zoneCursor + i) % zones.Length], restedOnly);
+        }
+    }
+
+    private void FillFrom(Zone zone, bool restedOnly)
+    {
+        zone.Enter();
+        zone.FillLocked(_batch, _least, restedOnly);
+        zone.Exit();
+    }
+
+    private RoundResult ReactAndDecant()
+    {
+        Begin(Stage.React);
+        if (!_device.React(_batch.Ranges))
+        {
+            return Lose("refused");
+        }
+
+        End();
+        Begin(Stage.Settle);
+        SettleResult result = _device.Settle(_hostTimeout);
+        End();
+        switch (result)
+        {
+            case SettleResult.Treated or SettleResult.TreatedZero:
+                Cycles++;
+                PagesTreated += _batch.Pages;
+                Decant(treated: true, zero: result == SettleResult.TreatedZero);
+                return RoundResult.Treated;
+            case SettleResult.Failed:
+                return Lose("failed");
+            default:
+                return _device.TryRevoke(TimeSpan.Zero) ? Lose("timed out") : Quarantine();
+        }
+    }
+
+    /// <summary>Back to the free lists, zone by zone, each in one lock hold.</summary>
+    private void Decant(bool treated, bool zero)
+    {
+        Begin(Stage.Decant);
+        Zone? zone = null;
+        foreach (Batch.Entry entry in _batch.Entries)
+        {
+            if (entry.Zone != zone)
+            {
+                zone?.Exit();
+                zone = entry.Zone;
+                zone.Enter();
+            }
+
+            BlockMarks marks = entry.Marks with { Treated = treated, Zero = treated && (zero || entry.Marks.Zero) };
+            zone!.DecantLocked(entry.Pfn, entry.Order, marks);
+        }
+
+        zone?.Exit();
+        End();
+        _batch.Clear();
+    }
+
+    private RoundResult Lose(string reason)
+    {
+        LostBatches++;
+        if (ArenaEvents.Log.IsEnabled(EventLevel.Warning, ArenaEvents.Keywords.Treatment))
+        {
+            ArenaEvents.Log.BatchLost(reason);
+        }
+
+        Decant(treated: false, zero: false);
+        return RoundResult.Lost;
+    }
+
+    /// <summary>The device may still touch the batch: it is counted and handed to nobody until the device has let go (house rule 5).</summary>
+    private RoundResult Quarantine()
+    {
+        LostBatches++;
+        if (ArenaEvents.Log.IsEnabled(EventLevel.Warning, ArenaEvents.Keywords.Treatment))
+        {
+            ArenaEvents.Log.BatchLost("quarantined");
+        }
+
+        foreach (Batch.Entry entry in _batch.Entries)
+        {
+            entry.Zone.Enter();
+            entry.Zone.QuarantineLocked(entry.Pfn, entry.Order);
+            entry.Zone.Exit();
+            _quarantine.Add(entry);
+        }
+
+        _batch.Clear();
+        return RoundResult.Lost;
+    }
+
+    /// <summary>Asks the device again to let go; what it held comes back as raw. Treatment lock held.</summary>
+    public bool TryReleaseQuarantine(TimeSpan timeout)
+    {
+        if (!HasQuarantine)
+        {
+            return true;
+        }
+
+        if (!_device.TryRevoke(timeout))
+        {
+            return false;
+        }
+
+        foreach (Batch.Entry entry in _quarantine)
+        {
+            entry.Zone.Enter();
+            entry.Zone.ReleaseQuarantinedLocked(entry.Pfn, entry.Order, entry.Marks);
+            entry.Zone.Exit();
+        }
+
+        _quarantine.Clear();
+        return true;
+    }
+
+    private void Begin(Stage stage)
+    {
+        Stage = stage;
+        _stageBegan = IsTraced ? Stopwatch.GetTimestamp() : 0;
+    }
+
+    private void End()
+    {
+        if (_stageBegan != 0 && _batch.Count != 0)
+        {
+            Batch.Entry first = _batch.Entries[0];
+            ArenaEvents.Log.Stage(Stage, first.Zone.Number, first.Order.Value, _batch.Pages, _batch.Count, Stopwatch.GetElapsedTime(_stageBegan).TotalMicroseconds);
+        }
+    }
+
+    private static bool IsTraced => ArenaEvents.Log.IsEnabled(EventLevel.Informational, ArenaEvents.Keywords.Treatment);
+}

@@ -1,0 +1,242 @@
+using System;
+using System.Globalization;
+using System.IO;
+using System.Threading;
+using LowLevel.Interop.Linux;
+using LowLevel.Native;
+
+namespace LowLevel.Allocator;
+
+/// <summary>The mappings of one arena: the pages themselves, aligned for the largest block, and beside them the metadata (zones,
+/// pageblock bits, struct pages) and the control pages of the ring. All reserved at once, resident only where touched. Where the
+/// machine refuses to promise that much (overcommit), the reservation is inaccessible and opened in pieces as the zones grow.</summary>
+internal sealed class ArenaMemory : IDisposable
+{
+    private const nuint PieceBytes = 64 << 20;
+    private const int PieceShift = 26;
+    private const nuint ControlLength = 256 << 10;
+
+    private readonly IOperatingSystem _os;
+    private readonly nint _metadata;
+    private readonly nuint _metadataBytes;
+    private readonly nuint _zonesBytes;
+    private readonly nuint _bitsBytes;
+    private readonly bool[]? _opened; // null: everything is accessible
+    private readonly Lock _opening = new();
+    private int _released;
+
+    private ArenaMemory(IOperatingSystem os, nint arena, nuint bytes, int memfd, MetadataPlan plan, nint metadata, bool pieces)
+    {
+        _os = os;
+        Base = arena;
+        Bytes = bytes;
+        Memfd = memfd;
+        _metadata = metadata;
+        _metadataBytes = plan.Bytes;
+        _zonesBytes = plan.ZonesBytes;
+        _bitsBytes = plan.BitsBytes;
+        _opened = pieces ? new bool[(int)((bytes + PieceBytes - 1) / PieceBytes)] : null;
+        unsafe
+        {
+            // Sound: the metadata mapping was made by the plan's sizes and lives until Release, after which nothing asks for the map.
+            byte* start = (byte*)metadata;
+            Map = new PageMap((Page*)(start + plan.ZonesBytes + plan.BitsBytes), (ulong*)(start + plan.ZonesBytes));
+        }
+    }
+
+    /// <summary>The arena's first byte.</summary>
+    public nint Base { get; }
+
+    /// <summary>Its size; a multiple of 4 MiB.</summary>
+    public nuint Bytes { get; }
+
+    /// <summary>The file behind it, -1 where it is anonymous.</summary>
+    public int Memfd { get; }
+
+    /// <summary>struct pages and pageblock bits.</summary>
+    public PageMap Map { get; }
+
+    /// <summary>Page-aligned memory for rings and control buffers.</summary>
+    public nint Control { get; private init; }
+
+    /// <summary>Its size in bytes.</summary>
+    public static nuint ControlBytes => ControlLength;
+
+    /// <summary>What is always resident: zones and pageblock bits.</summary>
+    public nuint FixedMetadataBytes => _zonesBytes + _bitsBytes;
+
+    /// <summary>The memory of a zone's struct.</summary>
+    public unsafe ZoneData* ZoneAt(int number) => (ZoneData*)_metadata + number;
+
+    /// <summary>Reserves an arena. What was mapped before a failure is unmapped again.</summary>
+    /// <exception cref="OutOfMemoryException">The OS refused; the message names the call and the errno.</exception>
+    public static ArenaMemory Reserve(IOperatingSystem os, nuint bytes, int zones, PageArenaOptions options)
+    {
+        MetadataPlan plan = MetadataPlan.For(bytes, zones);
+        bool pieces = false;
+        int memfd = -1;
+        nint arena = 0;
+        nint metadata = 0;
+        try
+        {
+            if (options.Backing == ArenaBacking.Memfd)
+            {
+                Require(os.CreateMemfd(options.Name, bytes, out memfd), "memfd_create", bytes);
+            }
+
+            Errno errno = MapArena(os, bytes, MemoryProtection.ReadWrite, out arena);
+            if (errno == Errno.ENOMEM)
+            {
+                pieces = true;
+                errno = MapArena(os, bytes, MemoryProtection.None, out arena);
+            }
+
+            Require(errno, "mmap of the arena", bytes);
+            // Unreadable metadata would turn a wild pointer into a crash instead of an exception: it stays readable.
+            Require(os.MapAnonymous(plan.Bytes, pieces ? MemoryProtection.Read : MemoryProtection.ReadWrite, out metadata), "mmap of the struct pages", plan.Bytes);
+            Require(os.MapAnonymous(ControlLength, MemoryProtection.ReadWrite, out nint control), "mmap of the ring", ControlLength);
+            ArenaMemory memory = new(os, arena, bytes, memfd, plan, metadata, pieces) { Control = control };
+            memory.Prepare(options);
+            return memory;
+        }
+        catch
+        {
+            Undo(os, arena, bytes, metadata, plan.Bytes, memfd);
+            throw;
+        }
+    }
+
+    /// <summary>Makes pages and their struct pages accessible. Bounded: one call per 64 MiB that was not open yet.</summary>
+    public Errno Open(Pfn from, ulong pages)
+    {
+        if (_opened is null)
+        {
+            return Errno.None;
+        }
+
+        lock (_opening)
+        {
+            int last = (int)((from.ByteOffset + (pages << PageblockLimits.PageShift) - 1) >> PieceShift);
+            for (int piece = (int)(from.ByteOffset >> PieceShift); piece <= last; piece++)
+            {
+                Errno errno = _opened[piece] ? Errno.None : OpenPiece(piece);
+                if (errno != Errno.None)
+                {
+                    return errno;
+                }
+            }
+        }
+
+        return Errno.None;
+    }
+
+    /// <summary>Unmaps everything, once. The control pages and the arena may be left behind where a device may still touch them.</summary>
+    public void Dispose()
+    {
+        if (Interlocked.Exchange(ref _released, 1) == 0)
+        {
+            _os.Unmap(Control, ControlLength);
+            Undo(_os, Base, Bytes, _metadata, _metadataBytes, Memfd);
+        }
+    }
+
+    private void Prepare(PageArenaOptions options)
+    {
+        // Advice and names are wishes: a kernel without them runs the arena all the same.
+        if (Memfd >= 0)
+        {
+            Require(_os.MapShared(Memfd, 0, Bytes, _opened is null ? MemoryProtection.ReadWrite : MemoryProtection.None, Base, out _), "mmap of the memfd", Bytes);
+        }
+
+        if (options.HugePages != HugePages.System)
+        {
+            _os.Advise(Base, Bytes, options.HugePages == HugePages.Advise ? MemoryAdvice.HugePage : MemoryAdvice.NoHugePage);
+        }
+
+        _os.Advise(_metadata, _metadataBytes, MemoryAdvice.NoHugePage);
+        _os.NameMapping(Base, Bytes, options.Name);
+        _os.NameMapping(_metadata, _metadataBytes, options.Name + "-meta");
+        _os.NameMapping(Control, ControlLength, options.Name + "-ring");
+        if (_opened is not null)
+        {
+            Require(_os.Protect(_metadata, _zonesBytes + _bitsBytes, MemoryProtection.ReadWrite), "mprotect of the zones", _zonesBytes + _bitsBytes);
+        }
+    }
+
+    private Errno OpenPiece(int piece)
+    {
+        nuint start = (nuint)piece << PieceShift;
+        nuint length = Math.Min(PieceBytes, Bytes - start);
+        Errno errno = _os.Protect(Base + (nint)start, length, MemoryProtection.ReadWrite);
+        if (errno == Errno.None)
+        {
+            nuint scale = PageblockLimits.PageSize / Page.SizeInBytes;
+            errno = _os.Protect(_metadata + (nint)(_zonesBytes + _bitsBytes + (start / scale)), length / scale, MemoryProtection.ReadWrite);
+        }
+
+        _opened![piece] = errno == Errno.None;
+        return errno;
+    }
+
+    /// <summary>mmap gives page alignment; the largest block wants its own size. One block more is asked for, the rests go back.</summary>
+    private static Errno MapArena(IOperatingSystem os, nuint bytes, MemoryProtection protection, out nint arena)
+    {
+        nuint align = Order.Max.Bytes;
+        Errno errno = os.MapAnonymous(bytes + align, protection, out nint raw);
+        arena = 0;
+        if (errno != Errno.None)
+        {
+            return errno;
+        }
+
+        arena = (raw + (nint)align - 1) & ~((nint)align - 1);
+        nuint before = (nuint)(arena - raw);
+        if (before != 0)
+        {
+            os.Unmap(raw, before);
+        }
+
+        os.Unmap(arena + (nint)bytes, align - before);
+        return Errno.None;
+    }
+
+    private static void Undo(IOperatingSystem os, nint arena, nuint bytes, nint metadata, nuint metadataBytes, int memfd)
+    {
+        if (arena != 0)
+        {
+            os.Unmap(arena, bytes);
+        }
+
+        if (metadata != 0)
+        {
+            os.Unmap(metadata, metadataBytes);
+        }
+
+        if (memfd >= 0)
+        {
+            os.Close(memfd);
+        }
+    }
+
+    private static void Require(Errno errno, string call, nuint bytes)
+    {
+        if (errno != Errno.None)
+        {
+            throw new OutOfMemoryException(string.Create(CultureInfo.InvariantCulture, $"{call} of {bytes} bytes failed: {errno}"));
+        }
+    }
+
+    /// <summary>Where the parts of the metadata mapping begin.</summary>
+    private readonly record struct MetadataPlan(nuint ZonesBytes, nuint BitsBytes, nuint Bytes)
+    {
+        public static MetadataPlan For(nuint arenaBytes, int zones)
+        {
+            nuint pages = arenaBytes >> PageblockLimits.PageShift;
+            nuint zonesBytes = PageUp((nuint)zones * ZoneData.SizeInBytes);
+            nuint bitsBytes = PageUp(PageblockBits.BytesFor((uint)(pages >> PageblockLimits.PageblockOrder)));
+            return new(zonesBytes, bitsBytes, zonesBytes + bitsBytes + PageUp(pages * Page.SizeInBytes));
+        }
+
+        private static nuint PageUp(nuint bytes) => (bytes + PageblockLimits.PageSize - 1) & ~(nuint)(PageblockLimits.PageSize - 1);
+    }
+}

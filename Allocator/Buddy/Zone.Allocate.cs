@@ -1,0 +1,158 @@
+using LowLevel.Interop.Linux;
+using LowLevel.Native;
+
+namespace LowLevel.Allocator;
+
+/// <summary>The allocation path: smallest fit, whole pageblocks of other types, pages never used, parts of other types.</summary>
+internal sealed partial class Zone
+{
+    /// <summary>The errno of the last growth that the OS refused; <see cref="Errno.None"/> where none was.</summary>
+    public Errno GrowthError { get; private set; }
+
+    /// <summary>Whether a block may be taken: what stays free is not below the floor of the watermark (zone_watermark_ok: what was
+    /// never reached counts as free, the HighAtomic reserve only for those who may use it). Lock held.</summary>
+    private unsafe bool WatermarkAllows(Order order, AllocFlags flags)
+    {
+        ulong free = _data->NrFree + UnreachedPages;
+        ulong reserved = (flags & (AllocFlags.Harder | AllocFlags.Oom)) != 0 ? 0 : _data->NrReservedHighatomic;
+        ulong needed = Watermarks.Floor(Watermark(WatermarkLevel.Min), flags) + order.Pages + reserved;
+        return free >= needed;
+    }
+
+    /// <summary>Takes a block off the free lists. Its struct page says afterwards that it heads a block of this order and is owned by
+    /// nobody yet: the caller writes the owner under the same lock. Lock held.</summary>
+    public bool TryTakeLocked(Order order, MigrateType type, AllocFlags flags, out Pfn pfn, out BlockMarks marks)
+    {
+        pfn = default;
+        marks = default;
+        if (!WatermarkAllows(order, flags))
+        {
+            return false;
+        }
+
+        return ((flags & AllocFlags.Harder) != 0 && TakeSmallestLocked(order, MigrateType.HighAtomic, type, out pfn, out marks))
+            || TakeSmallestLocked(order, type, type, out pfn, out marks)
+            || (StealLocked(order, type, flags | AllocFlags.NoFragment) && TakeSmallestLocked(order, type, type, out pfn, out marks))
+            || GrowLocked(order, type, out pfn, out marks)
+            || ((flags & AllocFlags.NoFragment) == 0 && StealLocked(order, type, flags)
+                && TakeSmallestLocked(order, type, type, out pfn, out marks));
+    }
+
+    /// <summary>Smallest fit: the first block of the lowest order that has one; within a list raw before treated.</summary>
+    private unsafe bool TakeSmallestLocked(Order order, MigrateType list, MigrateType owner, out Pfn pfn, out BlockMarks marks)
+    {
+        for (int from = order.Value; from <= PageblockLimits.MaxOrder; from++)
+        {
+            Page* head = Area(new Order(from)).First(list);
+            if (head != null)
+            {
+                pfn = _map.PfnOf(head);
+                marks = RemoveLocked(head);
+                SplitLocked(pfn, new Order(from), order, list, marks);
+                Own(pfn, order, owner);
+                return true;
+            }
+        }
+
+        pfn = default;
+        marks = default;
+        return false;
+    }
+
+    /// <summary>Keeps the lowest part of a block and puts the upper halves back, largest first; they keep the block's marks (patch 5).</summary>
+    private unsafe void SplitLocked(Pfn head, Order from, Order to, MigrateType list, BlockMarks marks)
+    {
+        while (from > to)
+        {
+            from = new Order(from.Value - 1);
+            Page* upper = _map[head + from.Pages];
+            AddLocked(upper, from, list, marks, Placement.Head);
+        }
+    }
+
+    /// <summary>Takes pages that were never used: 4 MiB at a time, whose pageblocks become the caller's type. They read zero, were
+    /// never resident and need no treatment until somebody has used them.</summary>
+    private unsafe bool GrowLocked(Order order, MigrateType type, out Pfn pfn, out BlockMarks marks)
+    {
+        pfn = new Pfn((uint)_data->ReachedPfn);
+        marks = BlockMarks.Fresh;
+        if (UnreachedPages < PageblockLimits.PagesPerMaxBlock || !OpenLocked(pfn, PageblockLimits.PagesPerMaxBlock))
+        {
+            return false;
+        }
+
+        _data->ReachedPfn += PageblockLimits.PagesPerMaxBlock;
+        SetTypes(pfn, Order.Max, type);
+        SplitLocked(pfn, Order.Max, order, type, marks);
+        Own(pfn, order, type);
+        return true;
+    }
+
+    private bool OpenLocked(Pfn from, ulong pages)
+    {
+        GrowthError = _memory.Open(from, pages);
+        return GrowthError == Errno.None;
+    }
+
+    /// <summary>Takes never-used pages for a range; the caller owns them as one head afterwards. Lock held.</summary>
+    public unsafe bool TryGrowRangeLocked(ulong pages, AllocFlags flags, out Pfn pfn)
+    {
+        pfn = new Pfn((uint)_data->ReachedPfn);
+        ulong whole = (pages + PageblockLimits.PagesPerMaxBlock - 1) & ~(ulong)(PageblockLimits.PagesPerMaxBlock - 1);
+        ulong left = _data->NrFree + UnreachedPages;
+        if (UnreachedPages < whole || left < whole + Watermarks.Floor(Watermark(WatermarkLevel.Min), flags) || !OpenLocked(pfn, whole))
+        {
+            return false;
+        }
+
+        _data->ReachedPfn += whole;
+        OwnRange(pfn, whole);
+        return true;
+    }
+
+    /// <summary>Writes the head of a block that leaves the free lists: order and type stay readable in the user's hands, and the
+    /// owner is the user unless the caller, still under the lock, says otherwise.</summary>
+    private unsafe void Own(Pfn pfn, Order order, MigrateType type)
+    {
+        Page* head = _map[pfn];
+        head->Lru = default;
+        head->Private = (ulong)order.Value;
+        head->Index = (ulong)type;
+        head->State = PageState.User;
+    }
+
+    /// <summary>Writes the head of a range above order 10.</summary>
+    private unsafe void OwnRange(Pfn pfn, ulong pages)
+    {
+        Page* head = _map[pfn];
+        *head = default;
+        head->Flags = PageFlags.Head;
+        head->Private = RangeOrder;
+        head->Index = pages;
+        head->State = PageState.User;
+    }
+
+    /// <summary>What a range's head has for its order: larger than any order, so that no other path takes it for a block.</summary>
+    public const ulong RangeOrder = 255;
+
+    /// <summary>Gives all pageblocks of a block a type.</summary>
+    private void SetTypes(Pfn pfn, Order order, MigrateType type)
+    {
+        uint blocks = order > Order.Pageblock ? order.Pages / PageblockLimits.PagesPerPageblock : 1;
+        for (uint i = 0; i < blocks; i++)
+        {
+            SetTypeLocked(pfn.Pageblock + i, type);
+        }
+    }
+
+    /// <summary>The one place where a pageblock changes its type: the counts of reserved and isolated ones follow what it says.</summary>
+    private unsafe void SetTypeLocked(uint block, MigrateType type)
+    {
+        MigrateType old = _map.Pageblocks.Get(block);
+        _map.Pageblocks.Set(block, type);
+        _data->NrReservedHighatomic -= old == MigrateType.HighAtomic ? (ulong)PageblockLimits.PagesPerPageblock : 0;
+        _data->NrReservedHighatomic += type == MigrateType.HighAtomic ? (ulong)PageblockLimits.PagesPerPageblock : 0;
+        _data->NrIsolatePageblock -= old == MigrateType.Isolate ? 1ul : 0;
+        _data->NrIsolatePageblock += type == MigrateType.Isolate ? 1ul : 0;
+    }
+}

@@ -1,0 +1,152 @@
+using LowLevel.Native;
+
+namespace LowLevel.Allocator;
+
+/// <summary>Isolation of pageblocks and ranges above order 10 (mm/page_isolation.c, alloc_contig_range).</summary>
+internal sealed partial class Zone
+{
+    /// <summary>Takes a pageblock out of circulation: its free blocks move to Isolate's lists, and what is freed into it later goes
+    /// there too. Blocks in threads' pages stay where they are; the caller drains those. False: it is isolated already, or was never
+    /// reached. Lock held.</summary>
+    public unsafe bool IsolateLocked(uint block)
+    {
+        Pfn start = Pfn.FromPageblock(block);
+        if (start.Value >= ReachedPfn || start < Start || _map.Pageblocks.Get(block) == MigrateType.Isolate)
+        {
+            return false;
+        }
+
+        // A free block of order 10 spans this pageblock and its neighbour: only one half goes, so it is split first.
+        SplitSpanningLocked(start);
+        SetTypeLocked(block, MigrateType.Isolate);
+        MoveFreeBlocksLocked(block, MigrateType.Isolate);
+        return true;
+    }
+
+    /// <summary>Gives an isolated pageblock a type again; its free blocks merge with their neighbours. False: it is not isolated.</summary>
+    public unsafe bool UnisolateLocked(uint block, MigrateType type)
+    {
+        if (_map.Pageblocks.Get(block) != MigrateType.Isolate)
+        {
+            return false;
+        }
+
+        SplitSpanningLocked(Pfn.FromPageblock(block));
+        SetTypeLocked(block, type);
+        Pfn end = Pfn.FromPageblock(block) + PageblockLimits.PagesPerPageblock;
+        for (Pfn pfn = Pfn.FromPageblock(block); pfn < end;)
+        {
+            Page* head = _map[pfn];
+            if (head->State == 0)
+            {
+                break;
+            }
+
+            uint pages = PageMap.PagesOf(head);
+            if (head->PageType.IsBuddy)
+            {
+                // Freed again rather than moved: a neighbour of order 9 may be free now, and only merging finds it.
+                Order order = new((int)head->Private);
+                BlockMarks marks = RemoveLocked(head);
+                FreeLocked(pfn, order, type, marks);
+            }
+
+            if (pages >= PageblockLimits.PagesPerPageblock)
+            {
+                break;
+            }
+
+            pfn += pages;
+        }
+
+        return true;
+    }
+
+    private unsafe void SplitSpanningLocked(Pfn inside)
+    {
+        Pfn start = inside.AlignDown(Order.Max);
+        Page* head = _map[start];
+        if (!head->PageType.IsBuddy || head->Private != (ulong)Order.Max.Value)
+        {
+            return;
+        }
+
+        MigrateType list = (MigrateType)head->Index;
+        BlockMarks marks = RemoveLocked(head);
+        AddLocked(head, Order.Pageblock, list, marks, Placement.Head);
+        AddLocked(_map[start + PageblockLimits.PagesPerPageblock], Order.Pageblock, list, marks, Placement.Head);
+    }
+
+    /// <summary>Whether a pageblock is wholly free at this instant; without the lock a hint.</summary>
+    public unsafe bool LooksFree(uint block)
+    {
+        Pfn start = Pfn.FromPageblock(block);
+        Page* head = _map[start];
+        Page* spanning = _map[start.AlignDown(Order.Max)];
+        return (head->PageType.IsBuddy && head->Private >= (ulong)Order.Pageblock.Value && head->Index != (ulong)MigrateType.Isolate)
+            || (spanning->PageType.IsBuddy && spanning->Private == (ulong)Order.Max.Value
+                && spanning->Index != (ulong)MigrateType.Isolate);
+    }
+
+    /// <summary>Takes the whole isolated pageblock off its list and puts it at the end of the range that <paramref name="head"/> heads
+    /// (or makes it that head). False: not all of it is free. Lock held.</summary>
+    public unsafe bool ClaimIsolatedLocked(uint block, Pfn head)
+    {
+        Pfn start = Pfn.FromPageblock(block);
+        SplitSpanningLocked(start);
+        Page* page = _map[start];
+        if (!page->PageType.IsBuddy || page->Private != (ulong)Order.Pageblock.Value || page->Index != (ulong)MigrateType.Isolate)
+        {
+            return false;
+        }
+
+        RemoveLocked(page);
+        *page = default;
+        if (start == head)
+        {
+            OwnRange(start, PageblockLimits.PagesPerPageblock);
+        }
+        else
+        {
+            _map[head]->Index += PageblockLimits.PagesPerPageblock;
+        }
+
+        return true;
+    }
+
+    /// <summary>Frees the last part of a range, down to <paramref name="keep"/> pages, at most one block of order 10 at a time; how
+    /// many pages that were, 0 when there is nothing left to do. <paramref name="keep"/> of 0 ends the range. Lock held.</summary>
+    public unsafe uint ShrinkRangeLocked(Pfn head, ulong keep, BlockMarks marks)
+    {
+        Page* page = _map[head];
+        ulong pages = page->Index;
+        if (pages <= keep)
+        {
+            return 0;
+        }
+
+        // The largest aligned block that ends where the range ends.
+        ulong end = head.Value + pages;
+        int order = 0;
+        while (order < PageblockLimits.MaxOrder
+            && (end & ((2ul << order) - 1)) == 0
+            && pages - keep >= (2ul << order))
+        {
+            order++;
+        }
+
+        Order freed = new(order);
+        Pfn start = new((uint)(end - freed.Pages));
+        if (start == head)
+        {
+            *page = default;
+        }
+        else
+        {
+            page->Index = pages - freed.Pages;
+        }
+
+        FreeLocked(start, freed, _map.TypeOf(start), marks);
+        return freed.Pages;
+    }
+}

@@ -1,0 +1,174 @@
+using System;
+using System.Collections.Generic;
+using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
+using System.Runtime.CompilerServices;
+using System.Text;
+using LowLevel.Native;
+
+namespace LowLevel.Allocator;
+
+/// <summary>Recomputes every equation of an arena from its struct pages and lists. The caller has frozen the threads' pages and holds
+/// every zone lock. Throws at the first equation that does not hold.</summary>
+internal static class ArenaVerifier
+{
+    /// <summary>All zones, then what binds them to the threads' pages and the budget.</summary>
+    public static void Verify(PageArena arena, IReadOnlyList<ThreadPages> threads)
+    {
+        ulong outside = 0;
+        ulong cached = 0;
+        foreach (Zone zone in arena.Zones)
+        {
+            ZoneTally tally = new ZoneWalk(arena, zone).Run();
+            VerifyLists(arena, zone);
+            VerifyCounters(zone, tally);
+            outside += tally.User + tally.Cached + tally.Inflated;
+            cached += tally.Cached;
+        }
+
+        ulong inBins = 0;
+        foreach (ThreadPages pages in threads)
+        {
+            inBins += VerifyThread(arena, pages);
+        }
+
+        Require(cached == inBins, "pages whose head says Cached == pages in threads' stacks", cached, inBins);
+        Require(arena.Budget.TakenPages >= outside, "budget taken >= pages with users, threads and balloon", arena.Budget.TakenPages, outside);
+        Require(arena.Budget.TakenPages <= arena.Budget.CapPages, "budget taken <= cap", arena.Budget.TakenPages, arena.Budget.CapPages);
+    }
+
+    private static void VerifyCounters(Zone zone, ZoneTally tally)
+    {
+        ulong onLists = 0;
+        for (int order = 0; order <= PageblockLimits.MaxOrder; order++)
+        {
+            FreeArea area = zone.Area(new Order(order));
+            onLists += (area.Raw + area.Treated) << order;
+        }
+
+        Require(onLists == tally.Free, "sum of (raw + treated) * 2^order == pages whose head says Buddy", onLists, tally.Free);
+        Require(zone.FreePages + zone.IsolatedPages == onLists, "free + isolated == pages on lists", zone.FreePages + zone.IsolatedPages, onLists);
+        Require(zone.IsolatedPages == tally.FreeOnIsolate, "isolated == pages on Isolate's lists", zone.IsolatedPages, tally.FreeOnIsolate);
+        Require(zone.InReactorPages == tally.InReactor, "in reactor == pages whose head says InReactor", zone.InReactorPages, tally.InReactor);
+        Require(zone.QuarantinedPages == tally.Quarantined, "quarantined == pages whose head says Quarantined", zone.QuarantinedPages, tally.Quarantined);
+        Require(zone.InflatedPages == tally.Inflated, "inflated == pages whose head says Inflated", zone.InflatedPages, tally.Inflated);
+        Require(zone.IsolatedPageblocks == tally.IsolatedPageblocks, "isolated pageblocks == pageblocks of type Isolate", zone.IsolatedPageblocks, tally.IsolatedPageblocks);
+        Require(zone.HighAtomicPages == tally.HighAtomicPages, "reserved == pages in pageblocks of type HighAtomic", zone.HighAtomicPages, tally.HighAtomicPages);
+        ulong owned = tally.Free + tally.InReactor + tally.Quarantined + tally.Inflated + tally.User + tally.Cached + zone.UnreachedPages;
+        Require(owned == zone.SpannedPages, "every page has exactly one owner", owned, zone.SpannedPages);
+    }
+
+    private static unsafe void VerifyLists(PageArena arena, Zone zone)
+    {
+        for (int order = 0; order <= PageblockLimits.MaxOrder; order++)
+        {
+            FreeArea area = zone.Area(new Order(order));
+            long raw = 0;
+            long treated = 0;
+            for (int type = 0; type < MigrateTypes.Count; type++)
+            {
+                (long rawHere, long treatedHere) = VerifyList(arena, zone, new Order(order), (MigrateType)type);
+                Require(area.RawOf((MigrateType)type) == rawHere, "raw_of == blocks above the membrane", (ulong)area.RawOf((MigrateType)type), (ulong)rawHere);
+                Require(area.TreatedOf((MigrateType)type) == treatedHere, "treated_of == blocks below the membrane", (ulong)area.TreatedOf((MigrateType)type), (ulong)treatedHere);
+                raw += rawHere;
+                treated += treatedHere;
+            }
+
+            Require((long)area.Raw == raw, "raw == blocks without Treated", area.Raw, (ulong)raw);
+            Require((long)area.Treated == treated, "treated == blocks with Treated", area.Treated, (ulong)treated);
+        }
+    }
+
+    /// <summary>list = raw* membrane treated*, each node a head of this order that knows its list.</summary>
+    private static unsafe (long Raw, long Treated) VerifyList(PageArena arena, Zone zone, Order order, MigrateType type)
+    {
+        ListHead* list = zone.Area(order).List(type);
+        ListHead* membrane = *zone.Area(order).MembraneOf(type);
+        bool below = false;
+        long raw = 0;
+        long treated = 0;
+        for (ListHead* node = list->Next; node != list; node = node->Next)
+        {
+            Page* head = PageMap.PageOf(node);
+            Pfn pfn = arena.Map.PfnOf(head);
+            below |= node == membrane;
+            Require(node->Next->Prev == node, $"list links of {pfn} agree", 0, 1);
+            Require(head->PageType.IsBuddy, $"{pfn} on a free list says Buddy", head->PageType.Value, 0);
+            Require(head->Private == (ulong)order.Value, $"{pfn} has the order of its list", head->Private, (ulong)order.Value);
+            Require(head->Index == (ulong)type, $"{pfn} knows the type of its list", head->Index, (ulong)type);
+            Require(head->PageType.IsTreated == below, $"{pfn} (order {order.Value}, {type}) is treated exactly below the membrane", head->PageType.Value, below ? 1u : 0u);
+            treated += below ? 1 : 0;
+            raw += below ? 0 : 1;
+        }
+
+        Require(below || membrane == list, "the membrane is a node of its list or its head", (ulong)membrane, (ulong)list);
+        return (raw, treated);
+    }
+
+    private static unsafe ulong VerifyThread(PageArena arena, ThreadPages pages)
+    {
+        ulong sum = 0;
+        for (int order = 0; order <= PageblockLimits.MaxOrder; order++)
+        {
+            for (int type = 0; type < MigrateTypes.PcpTypes; type++)
+            {
+                ThreadBin* bin = pages.Bin(new Order(order), (MigrateType)type);
+                Require(bin->Count <= bin->High, "entries <= high", bin->Count, bin->High);
+                for (int i = 0; i < bin->Count; i++)
+                {
+                    Pfn pfn = new(bin->Entries[i]);
+                    Page* head = arena.Map[pfn];
+                    Require(head->PageType.IsCached && !head->PageType.IsBuddy && head->Refcount == 0, $"{pfn} in a thread's pages says Cached", head->State, 0);
+                    Require(head->Private == (ulong)order, $"{pfn} has the order of its stack", head->Private, (ulong)order);
+                    sum += 1ul << order;
+                }
+            }
+        }
+
+        return sum;
+    }
+
+    /// <summary>Throws with the equation and both values.</summary>
+    public static void Require(bool holds, string equation, ulong left, ulong right)
+    {
+        if (!holds)
+        {
+            Fail(equation, left, right);
+        }
+    }
+
+    /// <summary>As above; the text is only put together where the equation does not hold.</summary>
+    public static void Require(bool holds, [InterpolatedStringHandlerArgument(nameof(holds))] ref EquationText equation, ulong left, ulong right)
+    {
+        if (!holds)
+        {
+            Fail(equation.ToString(), left, right);
+        }
+    }
+
+    [DoesNotReturn]
+    private static void Fail(string equation, ulong left, ulong right) =>
+        throw new InvalidOperationException(string.Create(CultureInfo.InvariantCulture, $"invariant broken: {equation}; {left} (0x{left:x}) against {right} (0x{right:x})"));
+}
+
+/// <summary>Text of an equation, built only where it is broken: a verification looks at millions of pages.</summary>
+[InterpolatedStringHandler]
+internal ref struct EquationText
+{
+    private readonly StringBuilder? _text;
+
+    public EquationText(int literalLength, int formattedCount, bool holds, out bool enabled)
+    {
+        enabled = !holds;
+        _text = enabled ? new StringBuilder(literalLength + (8 * formattedCount)) : null;
+    }
+
+    /// <summary>Called by the compiler.</summary>
+    public readonly void AppendLiteral(string text) => _text!.Append(text);
+
+    /// <summary>Called by the compiler.</summary>
+    public readonly void AppendFormatted<T>(T value) => _text!.Append(value);
+
+    /// <inheritdoc/>
+    public override readonly string ToString() => _text?.ToString() ?? string.Empty;
+}

@@ -1,0 +1,203 @@
+using System;
+using System.Diagnostics.CodeAnalysis;
+using System.Globalization;
+using System.Threading;
+using LowLevel.Native;
+
+namespace LowLevel.Allocator;
+
+public sealed partial class PageArena
+{
+    /// <summary>Frees a block or range. Its size is known from its struct page. Any thread may free; after Dispose too.</summary>
+    /// <param name="block">What <see cref="AllocatePages"/>, <see cref="TryAllocatePages"/> or <see cref="AllocateRange"/> returned, and has
+    /// not been freed since. Nobody uses the memory any more.</param>
+    /// <exception cref="ArgumentException">It is not the head of a live block of this arena: foreign, interior, misaligned, null, or
+    /// freed already. Nothing changes. (Two threads that free one block at the same instant are told apart only with
+    /// <see cref="PageArenaOptions.DebugChecks"/>.)</exception>
+    public unsafe void FreePages(void* block)
+    {
+        nuint offset = unchecked((nuint)((byte*)block - _base));
+        if (offset >= _validBytes || (offset & (PageblockLimits.PageSize - 1)) != 0)
+        {
+            ThrowNotABlock(block);
+        }
+
+        // Sound: the offset lies in the arena, and its struct page in the map, which is readable as long as a block is live.
+        Pfn pfn = Pfn.FromByteOffset(offset);
+        Page* head = Map[pfn];
+        if (head->State != PageState.User)
+        {
+            ThrowNotABlock(block);
+        }
+
+        ThreadPages? mine = ThreadPages.Last;
+        if (mine is not null && mine.Arena == this && head->Private <= PageblockLimits.MaxOrder && !_checks && _poison is null)
+        {
+            MigrateType type = Map.TypeOf(pfn);
+            if ((uint)type < MigrateTypes.PcpTypes && mine.TryPush(head, pfn, type, _epoch))
+            {
+                return;
+            }
+        }
+
+        FreeSlow(head, pfn, block);
+    }
+
+    private unsafe void FreeSlow(Page* head, Pfn pfn, void* block)
+    {
+        if (_poison is uint value)
+        {
+            Fill(block, (nuint)PageMap.PagesOf(head) << PageblockLimits.PageShift, value);
+        }
+
+        // No pin: the block that is being freed keeps the mappings until its budget is released, which is the last thing done.
+        if (head->Private == Zone.RangeOrder)
+        {
+            FreeRange(head, pfn, block);
+            return;
+        }
+
+        ThreadPages? mine = _usesThreadPages && !IsDisposed ? _threads.GetOrCreate() : null;
+        if (mine is null || !TryKeep(mine, head, pfn, block, out Zone? signalled))
+        {
+            signalled = FreeToZone(head, pfn, block);
+        }
+
+        if (signalled is not null)
+        {
+            Aerator.OnHighWaterMark(signalled);
+        }
+    }
+
+    /// <summary>Puts the block on the thread's stack; a full stack first gives its oldest batch back.</summary>
+    private unsafe bool TryKeep(ThreadPages mine, Page* head, Pfn pfn, void* block, out Zone? signalled)
+    {
+        signalled = null;
+        MigrateType type = Map.TypeOf(pfn);
+        if ((uint)type >= MigrateTypes.PcpTypes || !mine.TryEnter())
+        {
+            return false;
+        }
+
+        if (!Claim(head, ThreadPages.CachedState))
+        {
+            mine.Exit();
+            ThrowNotABlock(block);
+        }
+
+        Order order = new((int)head->Private);
+        ThreadBin* bin = mine.Bin(order, type);
+        head->FreedAt = Epoch;
+        if (bin->Count >= bin->High)
+        {
+            signalled = ThreadDrain.Oldest(this, bin, order, type, bin->Batch);
+            mine.Note(refill: false);
+        }
+
+        bin->Entries[bin->Count++] = pfn.Value;
+        mine.Exit();
+        return true;
+    }
+
+    private unsafe Zone? FreeToZone(Page* head, Pfn pfn, void* block)
+    {
+        Zone zone = ZoneOf(pfn);
+        zone.Enter();
+        if (!Claim(head, ThreadPages.CachedState))
+        {
+            zone.Exit();
+            ThrowNotABlock(block);
+        }
+
+        Order order = new((int)head->Private);
+        zone.FreeLocked(pfn, order, Map.TypeOf(pfn), BlockMarks.Raw(Epoch));
+        Zone? signalled = zone.Exit() ? zone : null;
+        Budget.Release(order.Pages);
+        return signalled;
+    }
+
+    private unsafe void FreeRange(Page* head, Pfn pfn, void* block)
+    {
+        Zone zone = ZoneOf(pfn);
+        bool first = true;
+        while (true)
+        {
+            zone.Enter();
+            bool mine = head->State == PageState.User && (head->Flags & PageFlags.Head) != 0;
+            uint freed = mine ? zone.ShrinkRangeLocked(pfn, 0, BlockMarks.Raw(Epoch)) : 0;
+            bool done = mine && freed != 0 && head->State != PageState.User;
+            bool signalled = zone.Exit();
+            if (!mine && first)
+            {
+                ThrowNotABlock(block);
+            }
+
+            Budget.Release(freed);
+            if (signalled && !done)
+            {
+                Aerator.OnHighWaterMark(zone);
+            }
+
+            if (done || !mine)
+            {
+                return;
+            }
+
+            first = false;
+        }
+    }
+
+    /// <summary>Makes the block nobody's before it goes on. Only with checks is that one interlocked step, so that of two threads that
+    /// free one block at once exactly one gets through.</summary>
+    private unsafe bool Claim(Page* head, ulong state)
+    {
+        if (_checks)
+        {
+            return Interlocked.CompareExchange(ref head->State, state, PageState.User) == PageState.User;
+        }
+
+        if (head->State != PageState.User)
+        {
+            return false;
+        }
+
+        head->State = state;
+        return true;
+    }
+
+    private static unsafe void Fill(void* block, nuint bytes, uint value)
+    {
+        for (nuint done = 0; done < bytes; done += PageblockLimits.PageSize)
+        {
+            new Span<uint>((byte*)block + done, PageblockLimits.PageSize / sizeof(uint)).Fill(value);
+        }
+    }
+
+    [DoesNotReturn]
+    private unsafe void ThrowNotABlock(void* block)
+    {
+        nuint offset = unchecked((nuint)((byte*)block - _base));
+        string why = IsUnmapped ? "the arena was disposed and its last block has come back"
+            : block == null ? "null is no block"
+            : offset >= SizeBytes ? "it lies outside the arena"
+            : (offset & (PageblockLimits.PageSize - 1)) != 0 ? "it is not aligned to a page"
+            : Describe(Pfn.FromByteOffset(offset));
+        throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"0x{(nuint)block:x} is not the head of a live block: {why}. Nothing was freed."), nameof(block));
+    }
+
+    private unsafe string Describe(Pfn pfn)
+    {
+        Page* page = Map[pfn];
+        PageType type = page->PageType;
+        return page->State switch
+        {
+            0 => "it is inside a block, or was never allocated",
+            PageState.User => "another thread freed it at the same instant",
+            _ when type.IsBuddy => "it is free already",
+            _ when type.IsCached => "it is free already (in a thread's pages)",
+            _ when type.IsInReactor => "it is free already (in the reactor)",
+            _ when type.IsInflated => "the balloon holds it",
+            _ => "it is free already (in quarantine)",
+        };
+    }
+}

@@ -1,0 +1,219 @@
+using System;
+using System.Collections.Generic;
+using System.Threading;
+using LowLevel.Native;
+
+namespace LowLevel.Allocator;
+
+/// <summary>All threads' pages of one arena. Creates them, freezes them, drains them: all of it, or what has rested, and all of a
+/// thread that has ended. Whoever drains must not be inside its own pages and must hold no zone lock.</summary>
+internal sealed class ThreadPagesRegistry
+{
+    [ThreadStatic]
+    private static List<ThreadPages>? t_mine;
+
+    private readonly PageArena _arena;
+    private readonly Lock _lock = new();
+    private readonly List<ThreadPages> _all = [];
+    private int _created;
+    private bool _closed;
+
+    /// <summary>The registry of an arena.</summary>
+    public ThreadPagesRegistry(PageArena arena) => _arena = arena;
+
+    /// <summary>The calling thread's pages, made at its first call; null once the arena was disposed.</summary>
+    public ThreadPages? GetOrCreate()
+    {
+        List<ThreadPages> mine = t_mine ??= [];
+        foreach (ThreadPages pages in mine)
+        {
+            if (pages.Arena == _arena)
+            {
+                ThreadPages.Last = pages;
+                return pages;
+            }
+        }
+
+        lock (_lock)
+        {
+            if (_closed)
+            {
+                return null;
+            }
+
+            mine.RemoveAll(static old => old.Arena.IsDisposed);
+            ThreadPages made = new(_arena, Thread.CurrentThread, _arena.PreferredZone(_created++));
+            _all.Add(made);
+            mine.Add(made);
+            ThreadPages.Last = made;
+            return made;
+        }
+    }
+
+    /// <summary>Pages that all threads keep together. A hint.</summary>
+    public long Pages
+    {
+        get
+        {
+            lock (_lock)
+            {
+                long pages = 0;
+                foreach (ThreadPages one in _all)
+                {
+                    pages += one.Pages;
+                }
+
+                return pages;
+            }
+        }
+    }
+
+    /// <summary>Bytes of bookkeeping.</summary>
+    public long MetadataBytes
+    {
+        get
+        {
+            lock (_lock)
+            {
+                long bytes = 0;
+                foreach (ThreadPages one in _all)
+                {
+                    bytes += one.SizeBytes;
+                }
+
+                return bytes;
+            }
+        }
+    }
+
+    /// <summary>Threads that have pages. Those that ended are gone after the next drain.</summary>
+    public int Count
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _all.Count;
+            }
+        }
+    }
+
+    /// <summary>Gives everything back to the zones. True: there was something.</summary>
+    public bool DrainAll() => Drain(restedOnly: false, close: false);
+
+    /// <summary>Gives back what has rested, and all that ended threads have left.</summary>
+    public bool DrainRested() => Drain(restedOnly: true, close: false);
+
+    /// <summary>Gives everything back, for good: the threads' pages stay frozen, so that every thread goes to the zones.</summary>
+    public void Close() => Drain(restedOnly: false, close: true);
+
+    /// <summary>Runs an action while nobody works on any thread's pages.</summary>
+    public void WhileFrozen(Action<IReadOnlyList<ThreadPages>> action)
+    {
+        lock (_lock)
+        {
+            FreezeAll(_all);
+            try
+            {
+                action(_all);
+            }
+            finally
+            {
+                ThawAll();
+            }
+        }
+    }
+
+    private bool Drain(bool restedOnly, bool close)
+    {
+        lock (_lock)
+        {
+            _closed |= close;
+            if (!close && _all.TrueForAll(static one => one.LooksEmpty && one.Owner.IsAlive))
+            {
+                return false;
+            }
+
+            FreezeAll(_all);
+            bool any = false;
+            for (int i = _all.Count - 1; i >= 0; i--)
+            {
+                ThreadPages one = _all[i];
+                bool dead = !one.Owner.IsAlive;
+                any |= DrainFrozen(one, restedOnly && !dead);
+                if (dead)
+                {
+                    _all.RemoveAt(i);
+                }
+            }
+
+            if (!_closed)
+            {
+                ThawAll();
+            }
+
+            return any;
+        }
+    }
+
+    private static void FreezeAll(List<ThreadPages> all)
+    {
+        foreach (ThreadPages one in all)
+        {
+            one.Freeze();
+        }
+
+        // Every processor that runs one of our threads executes a full fence: a thread that is not seen busy below sees frozen.
+        Interlocked.MemoryBarrierProcessWide();
+        foreach (ThreadPages one in all)
+        {
+            one.WaitUntilIdle();
+        }
+    }
+
+    private void ThawAll()
+    {
+        if (_closed)
+        {
+            return;
+        }
+
+        foreach (ThreadPages one in _all)
+        {
+            one.Thaw();
+        }
+    }
+
+    private unsafe bool DrainFrozen(ThreadPages pages, bool restedOnly)
+    {
+        bool any = false;
+        for (int order = 0; order <= PageblockLimits.MaxOrder; order++)
+        {
+            for (int type = 0; type < MigrateTypes.PcpTypes; type++)
+            {
+                ThreadBin* bin = pages.Bin(new Order(order), (MigrateType)type);
+                int count = restedOnly ? Rested(bin) : bin->Count;
+                if (count != 0)
+                {
+                    ThreadDrain.Oldest(_arena, bin, new Order(order), (MigrateType)type, count);
+                    pages.Note(refill: false);
+                    any = true;
+                }
+            }
+        }
+
+        return any;
+    }
+
+    /// <summary>The bottom of a stack has rested longest, because nothing below another entry was pushed after it.</summary>
+    private unsafe int Rested(ThreadBin* bin)
+    {
+        int count = 0;
+        while (count < bin->Count && _arena.IsRested(_arena.Map[new Pfn(bin->Entries[count])]->FreedAt))
+        {
+            count++;
+        }
+
+        return count;
+    }
+}
