@@ -74,13 +74,12 @@ internal sealed class Reactor
             return RoundResult.Lost;
         }
 
-        int capacity = _device.Capacity;
-        if (capacity <= 0 && (!_device.TryRestart() || (capacity = _device.Capacity) <= 0))
+        if ((_device.IsOutOfService && !_device.TryRestart()) || _device.Capacity <= 0)
         {
             return RoundResult.Lost;
         }
 
-        _batch.Limit(capacity);
+        _batch.Limit(_device.Capacity);
         _marks.Hold();
         try
         {
