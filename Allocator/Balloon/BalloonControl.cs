@@ -17,8 +17,11 @@ internal sealed class BalloonControl
     /// <summary>Entries of the statistics buffer.</summary>
     public const int StatisticsMax = 10;
 
-    /// <summary>Descriptors of the inflate, deflate and statistics queues; each has one request at a time.</summary>
-    public const int SmallQueueSize = 4;
+    /// <summary>Deflate requests that may be with the device at one time.</summary>
+    public const int DeflatesMax = SmallQueueSize;
+
+    /// <summary>Descriptors of the inflate, deflate and statistics queues, and so their requests: each has one descriptor.</summary>
+    public const int SmallQueueSize = 16;
 
     private const int PageBytes = 4096;
 
@@ -53,13 +56,10 @@ internal sealed class BalloonControl
     /// <summary>Guest address of the page numbers of an inflate request.</summary>
     public ulong InflateAddress => _address + (ulong)_offsets.Inflate;
 
-    /// <summary>Guest address of the page numbers of a deflate request.</summary>
-    public ulong DeflateAddress => _address + (ulong)_offsets.Deflate;
-
     /// <summary>Guest address of the statistics.</summary>
     public ulong StatisticsAddress => _address + (ulong)_offsets.Statistics;
 
-    // Sound, each of the four: the constructor translated the whole stretch, and Offsets keeps the parts inside it.
+    // Sound, each of them: the constructor translated the whole stretch, and Offsets keeps the parts inside it.
 
     /// <summary>The hints of one report.</summary>
     public unsafe Span<Hint> Hints => new((void*)(_host + _offsets.Hints), _offsets.Capacity);
@@ -67,8 +67,11 @@ internal sealed class BalloonControl
     /// <summary>The page numbers of an inflate request.</summary>
     public unsafe Span<uint> InflatePages => new((void*)(_host + _offsets.Inflate), PageNumbersMax);
 
-    /// <summary>The page numbers of a deflate request.</summary>
-    public unsafe Span<uint> DeflatePages => new((void*)(_host + _offsets.Deflate), PageNumbersMax);
+    /// <summary>The page numbers of one of the deflate requests.</summary>
+    public unsafe Span<uint> DeflatePages(int request) => new((void*)(_host + DeflateOffset(request)), PageNumbersMax);
+
+    /// <summary>Their guest address.</summary>
+    public ulong DeflateAddress(int request) => _address + (ulong)DeflateOffset(request);
 
     /// <summary>The statistics.</summary>
     public unsafe Span<BalloonStat> Statistics => new((void*)(_host + _offsets.Statistics), StatisticsMax);
@@ -91,6 +94,12 @@ internal sealed class BalloonControl
             : throw new InvalidOperationException($"queue {queue} of {size} descriptors does not fit into the control memory");
     }
 
+    private int DeflateOffset(int request)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)request, (uint)DeflatesMax);
+        return _offsets.Deflate + (request * PageNumbersMax * sizeof(uint));
+    }
+
     /// <summary>Offsets of the parts in control memory.</summary>
     private readonly struct Offsets
     {
@@ -106,7 +115,7 @@ internal sealed class BalloonControl
             Hints = Table + IndirectTables.Bytes(1, Capacity);
             Inflate = Hints + (Capacity * Hint.SizeInBytes);
             Deflate = Inflate + (PageNumbersMax * sizeof(uint));
-            Statistics = Deflate + (PageNumbersMax * sizeof(uint));
+            Statistics = Deflate + (DeflatesMax * PageNumbersMax * sizeof(uint));
             End = Statistics + (StatisticsMax * BalloonStat.SizeInBytes);
         }
 

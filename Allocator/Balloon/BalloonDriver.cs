@@ -80,6 +80,9 @@ internal sealed class BalloonDriver : ITreatmentDevice
     /// <inheritdoc/>
     public int Capacity => IsInOrder ? _capacity : 0;
 
+    /// <inheritdoc/>
+    public bool IsOutOfService => !IsInOrder;
+
     private bool IsInOrder => _isLive && Fault == DriverQueueFault.None && (_transport.Status & DeviceStatus.NeedsReset) == 0;
 
     /// <inheritdoc/>
@@ -176,8 +179,8 @@ internal sealed class BalloonDriver : ITreatmentDevice
         }
     }
 
-    /// <summary>Memory is short: gives pages back from the balloon (DEFLATE_ON_OOM), at most one MiB a call. Any thread without a
-    /// zone lock.</summary>
+    /// <summary>Memory is short: gives at least so many pages back from the balloon, if it holds them and the device agreed to that
+    /// (DEFLATE_ON_OOM); at most 16 MiB that the device has not answered for. Any thread without a zone lock.</summary>
     /// <returns>Pages that the arena has got back by the time it returns.</returns>
     public uint Deflate(uint pages)
     {
@@ -189,10 +192,19 @@ internal sealed class BalloonDriver : ITreatmentDevice
             }
 
             uint before = _balloon.HeldPages + _balloon.MovingPages;
+            uint leaving = 0;
+            uint more;
+            do
+            {
+                _balloon.Reap();
+                more = _balloon.Deflate(pages - leaving, out bool mustNotify);
+                NotifyIf(mustNotify, BalloonLimits.DeflateQueue);
+                leaving += more;
+            }
+            while (more != 0 && leaving < pages);
+
             _balloon.Reap();
-            _balloon.Deflate(pages, out bool mustNotify);
-            NotifyIf(mustNotify, BalloonLimits.DeflateQueue);
-            _balloon.Reap();
+
             WriteActual();
             return before - (_balloon.HeldPages + _balloon.MovingPages);
         }

@@ -8,12 +8,13 @@ using LowLevel.Native;
 namespace LowLevel.Allocator;
 
 /// <summary>The blocks that the host has asked for (queues 0 and 1): takes them from the arena until there are as many pages as
-/// the host wants, gives them back when it wants fewer or memory is short. Never waits: each queue has one request with the
-/// device at a time, and the interrupt brings the caller back. The caller serialises.
+/// the host wants, gives them back when it wants fewer or memory is short. Never waits for the device: the interrupt brings the
+/// caller back. The caller serialises.
 /// <code>
-/// held   = pages of the blocks in the balloon, what config.actual says
-/// moving = the blocks of the inflate request with the device; theirs until it answers
-/// owned by the balloon = held + moving + leaving
+/// held    = blocks in the balloon, what config.actual says
+/// moving  = blocks of the one inflate request with the device, not the arena's until it answers
+/// leaving = blocks of deflate requests, where the device must be told first (MUST_TELL_HOST)
+/// taken from the arena = held + moving + leaving
 /// </code></summary>
 internal sealed class PageBalloon
 {
@@ -26,7 +27,8 @@ internal sealed class PageBalloon
     private readonly TimeProvider _clock;
     private readonly Stack<Block> _held = new();
     private readonly List<Block> _moving = [];
-    private readonly List<Block> _leaving = [];
+    private readonly List<Block>[] _leaving = new List<Block>[BalloonControl.DeflatesMax];
+    private readonly Stack<int> _deflates = new();
     private readonly GuestRange[] _ranges = new GuestRange[BalloonControl.PageNumbersMax];
     private DriverQueue? _inflate;
     private DriverQueue? _deflate;
@@ -40,6 +42,10 @@ internal sealed class PageBalloon
         _pages = pages;
         _gate = gate;
         _clock = clock;
+        for (int i = 0; i < _leaving.Length; i++)
+        {
+            _leaving[i] = [];
+        }
     }
 
     /// <summary>Pages in the balloon, told to the device and answered.</summary>
@@ -58,6 +64,11 @@ internal sealed class PageBalloon
         _inflate = inflate;
         _deflate = deflate;
         _mustTell = mustTell;
+        _deflates.Clear();
+        for (int i = 0; i < _leaving.Length; i++)
+        {
+            _deflates.Push(i);
+        }
     }
 
     /// <summary>Takes note of what the device has answered. True: something was.</summary>
@@ -74,9 +85,10 @@ internal sealed class PageBalloon
             }
         }
 
-        if (_deflate is not null && _deflate.TryReap(out _))
+        while (_deflate is not null && _deflate.TryReap(out UsedRequest used))
         {
-            Return();
+            Return((int)used.Token);
+            _deflates.Push((int)used.Token);
             any = true;
         }
 
@@ -108,31 +120,28 @@ internal sealed class PageBalloon
 
     /// <summary>Gives back at least so many pages if the balloon holds them, at most one request's worth. The arena has them at
     /// once, or where the device must be told first (MUST_TELL_HOST) when it has answered.</summary>
-    /// <returns>Pages on their way.</returns>
+    /// <returns>Pages on their way; 0 also while the device has not answered for too many requests.</returns>
     public uint Deflate(uint pages, out bool mustNotify)
     {
         mustNotify = false;
-        if (_deflate is not null && (!_deflate.CanAdd(1) || _deflate.Outstanding > 0))
+        int request = 0;
+        if (_held.Count == 0 || (_deflate is not null && (!_deflate.CanAdd(1) || !_deflates.TryPop(out request))))
         {
             return 0;
         }
 
-        uint count = Pick(pages);
-        if (count == 0)
-        {
-            return 0;
-        }
-
+        uint count = Pick(request, pages);
         HeldPages -= count;
         MovingPages += count;
         if (_deflate is null || !_mustTell)
         {
-            Return();
+            Return(request);
         }
 
         if (_deflate is not null)
         {
-            _deflate.TryAdd([new QueueBuffer(_control.DeflateAddress, count * sizeof(uint), DeviceWrites: false)], token: 0);
+            QueueBuffer buffer = new(_control.DeflateAddress(request), count * sizeof(uint), DeviceWrites: false);
+            _deflate.TryAdd([buffer], (ulong)request);
             mustNotify = _deflate.Publish();
         }
 
@@ -146,7 +155,10 @@ internal sealed class PageBalloon
         if (wasReset || _gate is not null)
         {
             _inflate = _deflate = null;
-            Return();
+            for (int request = 0; request < _leaving.Length; request++)
+            {
+                Return(request);
+            }
         }
 
         if (_moving.Count > 0 && (_gate is null ? wasReset : _gate.TryClose(deadline)))
@@ -155,7 +167,7 @@ internal sealed class PageBalloon
             GiveBack(_moving);
         }
 
-        return _moving.Count == 0 && _leaving.Count == 0;
+        return MovingPages == 0;
     }
 
     /// <summary>Gives every held block back without telling anybody: there is no device any more.</summary>
@@ -200,13 +212,14 @@ internal sealed class PageBalloon
     }
 
     /// <summary>Takes blocks out of the balloon, the last in first, and writes their page numbers.</summary>
-    private uint Pick(uint pages)
+    private uint Pick(int request, uint pages)
     {
         uint count = 0;
+        Span<uint> numbers = _control.DeflatePages(request);
         while (count < pages && _held.TryPeek(out Block block) && count + block.Order.Pages <= BalloonControl.PageNumbersMax)
         {
-            _leaving.Add(_held.Pop());
-            count = Write(_control.DeflatePages, count, block.Head, block.Order);
+            _leaving[request].Add(_held.Pop());
+            count = Write(numbers, count, block.Head, block.Order);
         }
 
         return count;
@@ -235,10 +248,10 @@ internal sealed class PageBalloon
         _moving.Clear();
     }
 
-    private void Return()
+    private void Return(int request)
     {
-        MovingPages -= Sum(_leaving);
-        GiveBack(_leaving);
+        MovingPages -= Sum(_leaving[request]);
+        GiveBack(_leaving[request]);
     }
 
     private void GiveBack(List<Block> blocks)
