@@ -171,8 +171,8 @@ public sealed partial class PageArena
         bool fine = true;
         for (; claimed < blocks && fine; claimed += fine ? 1u : 0u)
         {
-            MigrateType before = Map.Pageblocks.Get(start + claimed);
             zone.Enter();
+            MigrateType before = Map.Pageblocks.Get(start + claimed);
             bool isolated = zone.IsolateLocked(start + claimed);
             fine = isolated && zone.ClaimIsolatedLocked(start + claimed, head);
             if (isolated)

@@ -22,6 +22,14 @@ internal sealed partial class Zone
     {
         if (_data->NrIsolatePageblock != 0 || type == MigrateType.Isolate)
         {
+            if (order == Order.Max && SeparatedByIsolation(_map.TypeOf(pfn), pfn + PageblockLimits.PagesPerPageblock))
+            {
+                // One half was isolated while the block was in use: as a whole it would carry the other half to the wrong list.
+                FreeLocked(pfn, Order.Pageblock, type, marks);
+                FreeLocked(pfn + PageblockLimits.PagesPerPageblock, Order.Pageblock, type, marks);
+                return;
+            }
+
             type = _map.TypeOf(pfn);
         }
 
