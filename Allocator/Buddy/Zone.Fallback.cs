@@ -99,7 +99,7 @@ internal sealed partial class Zone
     }
 
     /// <summary>Moves all free blocks of a pageblock to a type's lists; how many pages that were. At most 512 heads are looked at.
-    /// A pageblock that begins inside a larger block has no head to move.</summary>
+    /// A pageblock that lies inside a larger block has no head to move.</summary>
     private unsafe uint MoveFreeBlocksLocked(uint block, MigrateType type)
     {
         uint moved = 0;
@@ -109,7 +109,9 @@ internal sealed partial class Zone
             Page* head = _map[pfn];
             if (head->State == 0)
             {
-                break;
+                // The inside of something that began before this pageblock; a range may end anywhere, and blocks follow it.
+                pfn += 1;
+                continue;
             }
 
             uint pages = PageMap.PagesOf(head);
@@ -139,8 +141,14 @@ internal sealed partial class Zone
         for (Pfn pfn = Pfn.FromPageblock(block); pfn < end;)
         {
             Page* head = _map[pfn];
+            if (head->State == 0)
+            {
+                pfn += 1;
+                continue;
+            }
+
             uint pages = PageMap.PagesOf(head);
-            if (head->State == 0 || pages >= PageblockLimits.PagesPerPageblock)
+            if (pages >= PageblockLimits.PagesPerPageblock)
             {
                 break;
             }

@@ -39,7 +39,8 @@ internal sealed partial class Zone
             Page* head = _map[pfn];
             if (head->State == 0)
             {
-                break;
+                pfn += 1;
+                continue;
             }
 
             uint pages = PageMap.PagesOf(head);
