@@ -17,12 +17,12 @@ internal sealed class FaultCommand : ICommand
 
     public string Name => "fault";
 
-    public string Summary => "will-it-scale's page_fault1 with treatment off, in the worker, in the freeing thread; --pairs 9, --seconds 0.6, --threads n";
+    public string Summary => "will-it-scale's page_fault1 with treatment off, in the worker, in the freeing thread; --pairs 15, --seconds 0.4, --threads n";
 
     public int Run(Arguments arguments)
     {
-        int pairs = arguments.Integer("pairs", 9, 1, 999);
-        var slice = TimeSpan.FromSeconds(arguments.Number("seconds", 0.6, 0.01, 60));
+        int pairs = arguments.Integer("pairs", 15, 1, 999);
+        var slice = TimeSpan.FromSeconds(arguments.Number("seconds", 0.4, 0.01, 60));
         int most = arguments.Integer("threads", Environment.ProcessorCount, 1, 256);
         var report = new JsonReport(Name, arguments.JsonPath);
         arguments.End();
