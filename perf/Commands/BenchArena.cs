@@ -1,0 +1,30 @@
+using System;
+using LowLevel.Allocator;
+
+namespace LowLevel.Perf;
+
+/// <summary>The arena that the reactor's and the ring's benchmarks look into: treatment is set up, and nobody but the benchmark
+/// works it.</summary>
+internal static class BenchArena
+{
+    public static PageArena Create(AerationContext context, int minimumOrder)
+    {
+        Aerator.Manual.Value = true;
+        try
+        {
+            return PageArena.Create(new PageArenaOptions
+            {
+                SizeBytes = (nuint)16 << 30,
+                CapBytes = (nuint)16 << 30,
+                MinFreeBytes = 0,
+                Zones = 1,
+                ThreadPages = false,
+                Aeration = new AerationOptions { Context = context, MinimumOrder = minimumOrder, Delay = TimeSpan.FromHours(1) },
+            });
+        }
+        finally
+        {
+            Aerator.Manual.Value = false;
+        }
+    }
+}
