@@ -26,14 +26,14 @@ internal sealed class LinuxSystem : IOperatingSystem
     private const int PrctlSetVma = 0x53564d41;
     private const nuint PrctlSetVmaAnonName = 0;
 
-    private readonly int[] nodes;
+    private readonly int[] _nodes;
 
     private LinuxSystem()
     {
         PageSize = checked((int)Native.sysconf(SysconfPageSize));
         PhysicalMemoryBytes = (ulong)Native.sysconf(SysconfPhysicalPages) * (ulong)PageSize;
         CgroupMemoryLimitBytes = MemoryCgroup.OfThisProcess()?.EffectiveLimitBytes;
-        nodes = ParseNodes(ReadOrEmpty("/sys/devices/system/node/has_memory"));
+        _nodes = ParseNodes(ReadOrEmpty("/sys/devices/system/node/has_memory"));
     }
 
     /// <summary>The one instance.</summary>
@@ -45,7 +45,7 @@ internal sealed class LinuxSystem : IOperatingSystem
 
     public ulong? CgroupMemoryLimitBytes { get; }
 
-    public ReadOnlySpan<int> MemoryNodes => nodes;
+    public ReadOnlySpan<int> MemoryNodes => _nodes;
 
     public unsafe int CurrentNode
     {
@@ -54,7 +54,7 @@ internal sealed class LinuxSystem : IOperatingSystem
             // Sound: getcpu writes two words on this stack frame.
             uint processor = 0;
             uint node = 0;
-            return Native.getcpu(&processor, &node) == 0 && Array.BinarySearch(nodes, (int)node) >= 0 ? (int)node : nodes[0];
+            return Native.getcpu(&processor, &node) == 0 && Array.BinarySearch(_nodes, (int)node) >= 0 ? (int)node : _nodes[0];
         }
     }
 

@@ -142,8 +142,8 @@ internal sealed record ReplayRun(
 /// <summary>Byte-seconds under two sampled curves, by trapezoids, from 0 to an end.</summary>
 internal sealed class FootprintIntegral(double end)
 {
-    private double lastSeconds;
-    private Usage last = new(0, 0);
+    private double _lastSeconds;
+    private Usage _last = new(0, 0);
 
     public double Rss { get; private set; }
 
@@ -153,15 +153,15 @@ internal sealed class FootprintIntegral(double end)
     public void Add(double seconds, Usage usage)
     {
         double until = Math.Min(seconds, end);
-        double width = until - lastSeconds;
+        double width = until - _lastSeconds;
         if (width > 0)
         {
-            double part = width / (seconds - lastSeconds);
-            Rss += width * (last.Rss + ((usage.Rss - last.Rss) * part / 2));
-            Charge += width * (last.Charge + ((usage.Charge - last.Charge) * part / 2));
+            double part = width / (seconds - _lastSeconds);
+            Rss += width * (_last.Rss + ((usage.Rss - _last.Rss) * part / 2));
+            Charge += width * (_last.Charge + ((usage.Charge - _last.Charge) * part / 2));
         }
 
-        lastSeconds = seconds;
-        last = usage;
+        _lastSeconds = seconds;
+        _last = usage;
     }
 }

@@ -204,13 +204,13 @@ public sealed class LinuxSystemTests
     /// two pages without access.</summary>
     private sealed class Anonymous : IDisposable
     {
-        private readonly nint whole;
+        private readonly nint _whole;
 
         public Anonymous(nuint bytes, MemoryAdvice? advice = null, MemoryProtection protection = MemoryProtection.ReadWrite)
         {
             Bytes = bytes;
-            Assert.Equal(Errno.None, Os.MapAnonymous(bytes + (2 * PageSize), MemoryProtection.None, out whole));
-            Address = whole + PageSize;
+            Assert.Equal(Errno.None, Os.MapAnonymous(bytes + (2 * PageSize), MemoryProtection.None, out _whole));
+            Address = _whole + PageSize;
             Assert.Equal(Errno.None, Os.Protect(Address, bytes, protection));
             if (advice is MemoryAdvice wanted)
             {
@@ -222,6 +222,6 @@ public sealed class LinuxSystemTests
 
         public nuint Bytes { get; }
 
-        public void Dispose() => Assert.Equal(Errno.None, Os.Unmap(whole, Bytes + (2 * PageSize)));
+        public void Dispose() => Assert.Equal(Errno.None, Os.Unmap(_whole, Bytes + (2 * PageSize)));
     }
 }
