@@ -7,24 +7,15 @@ namespace LowLevel.Perf;
 /// works it.</summary>
 internal static class BenchArena
 {
-    public static PageArena Create(AerationContext context, int minimumOrder)
+    public static PageArena Create(AerationContext context, int minimumOrder) => PageArena.Create(new PageArenaOptions
     {
-        Aerator.Manual.Value = true;
-        try
-        {
-            return PageArena.Create(new PageArenaOptions
-            {
-                SizeBytes = (nuint)16 << 30,
-                CapBytes = (nuint)16 << 30,
-                MinFreeBytes = 0,
-                Zones = 1,
-                ThreadPages = false,
-                Aeration = new AerationOptions { Context = context, MinimumOrder = minimumOrder, Delay = TimeSpan.FromHours(1) },
-            });
-        }
-        finally
-        {
-            Aerator.Manual.Value = false;
-        }
-    }
+        SizeBytes = (nuint)16 << 30,
+        CapBytes = (nuint)16 << 30,
+        MinFreeBytes = 0,
+        Zones = 1,
+        ThreadPages = false,
+
+        // Within an hour nothing has rested: the worker, if it is woken, finds nothing to do.
+        Aeration = new AerationOptions { Context = context, MinimumOrder = minimumOrder, Delay = TimeSpan.FromHours(1) },
+    });
 }

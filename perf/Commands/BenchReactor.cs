@@ -79,7 +79,7 @@ public class ReactorBenchmarks
         for (int i = 0; i < kept.Length; i += 2)
         {
             Zone.Enter();
-            Zone.FreeLocked(Pfn.FromByteOffset((ulong)(kept[i] - (nint)arena.BaseAddress)), new Order(Order), MigrateType.Unmovable, BlockMarks.Raw(0));
+            Zone.FreeLocked(Pfn.FromByteOffset((ulong)(kept[i] - (nint)arena.BaseAddress)), new Order(Order), MigrateType.Unmovable, BlockMarks.Raw(arena.Epoch));
             Zone.Exit();
         }
     }
