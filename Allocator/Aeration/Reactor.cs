@@ -168,7 +168,8 @@ internal sealed class Reactor
                 zone.Enter();
             }
 
-            BlockMarks marks = entry.Marks with { Treated = treated, Zero = treated && (zero || entry.Marks.Zero) };
+            // What read zero before does so no longer: whoever is not known to have dropped it may have written.
+            BlockMarks marks = entry.Marks with { Treated = treated, Zero = treated && zero };
             zone!.DecantLocked(entry.Pfn, entry.Order, marks);
         }
 

@@ -47,16 +47,7 @@ internal sealed class LinuxSystem : IOperatingSystem
 
     public ReadOnlySpan<int> MemoryNodes => _nodes;
 
-    public unsafe int CurrentNode
-    {
-        get
-        {
-            // Sound: getcpu writes two words on this stack frame.
-            uint processor = 0;
-            uint node = 0;
-            return Native.getcpu(&processor, &node) == 0 && Array.BinarySearch(_nodes, (int)node) >= 0 ? (int)node : _nodes[0];
-        }
-    }
+    public int CurrentNode => _nodes.Length > 1 && TryCurrentNode(out int node) && Array.BinarySearch(_nodes, node) >= 0 ? node : _nodes[0];
 
     public Errno MapAnonymous(nuint bytes, MemoryProtection protection, out nint address) =>
         Map(0, bytes, protection, MapPrivateFlag | MapAnonymousFlag | MapNoReserveFlag, -1, 0, out address);
@@ -171,6 +162,25 @@ internal sealed class LinuxSystem : IOperatingSystem
         }
 
         return found.Count == 0 ? [0] : [.. found];
+    }
+
+    /// <summary>getcpu; false where libc has none (glibc before 2.29).</summary>
+    internal static unsafe bool TryCurrentNode(out int node)
+    {
+        uint processor = 0;
+        uint found = 0;
+        try
+        {
+            // Sound: getcpu writes two words on this stack frame.
+            bool known = Native.getcpu(&processor, &found) == 0;
+            node = (int)found;
+            return known;
+        }
+        catch (EntryPointNotFoundException)
+        {
+            node = 0;
+            return false;
+        }
     }
 
     // The kernel's MAX_NUMNODES is 1024 at most: anything above is not a node list.

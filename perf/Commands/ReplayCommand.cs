@@ -13,6 +13,9 @@ namespace LowLevel.Perf;
 /// at the trace's own speed.</summary>
 internal sealed class ReplayCommand : ICommand
 {
+    // Behind the clock by more than this share of the run, what was in use is no longer what the curve says.
+    private const double LateTolerance = 0.05;
+
     private static readonly TimeSpan SampleInterval = TimeSpan.FromMilliseconds(50);
 
     public string Name => "replay";
@@ -36,7 +39,7 @@ internal sealed class ReplayCommand : ICommand
             runs.Add(Measure(plan, !onFirst));
         }
 
-        Print(runs);
+        Print(runs, plan.Curve.Seconds);
         foreach (ReplayRun run in runs)
         {
             report.Row(
@@ -109,7 +112,7 @@ internal sealed class ReplayCommand : ICommand
             CpuSeconds: end.Value.Number(4));
     }
 
-    private static void Print(List<ReplayRun> runs)
+    private static void Print(List<ReplayRun> runs, double curveSeconds)
     {
         Console.Out.WriteLine();
         Console.Out.WriteLine($"{"",-44}{"footprint",10}{"by RSS",8}{"time s",9}{"CPU s",8}   late, mean | most");
@@ -119,6 +122,11 @@ internal sealed class ReplayCommand : ICommand
                 CultureInfo.InvariantCulture,
                 $"{(run.Treated ? "arena, treatment on" : "arena, treatment off"),-44}{run.Footprint?.ToString("0.00", CultureInfo.InvariantCulture) ?? "-",10}"
                 + $"{run.FootprintRss,8:0.00}{run.BusySeconds,9:0.00}{run.CpuSeconds,8:0.00}   {run.MeanLate * 1000:0} ms | {run.MostLate * 1000:0} ms"));
+        }
+
+        if (runs.Exists(r => r.MostLate > curveSeconds * LateTolerance))
+        {
+            Console.Out.WriteLine("late: the machine could not follow; the footprint means little. Take a lower --speed or --scale");
         }
 
         Console.Out.WriteLine("published, whole guests, the same build (HyperAlloc artifact, EuroSys'25):");

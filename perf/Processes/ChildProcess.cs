@@ -51,16 +51,24 @@ internal sealed class ChildProcess : IDisposable
     /// <param name="arguments">A command of <see cref="Program"/> and its options.</param>
     public static ChildProcess Start(string name, params string[] arguments)
     {
-        string host = Environment.ProcessPath ?? throw new MeasurementException("the program does not know its own path");
+        string program = typeof(ChildProcess).Assembly.Location;
+        string host = Environment.ProcessPath ?? "dotnet";
+        bool isItself = Path.GetFileName(host) == Path.GetFileNameWithoutExtension(program);
+        if (!isItself && Path.GetFileName(host) != "dotnet")
+        {
+            // Hosted by another program, a test for one.
+            host = Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet";
+        }
+
         var start = new ProcessStartInfo(host)
         {
             UseShellExecute = false,
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
         };
-        if (Path.GetFileNameWithoutExtension(host) == "dotnet")
+        if (!isItself)
         {
-            start.ArgumentList.Add(typeof(ChildProcess).Assembly.Location);
+            start.ArgumentList.Add(program);
         }
 
         foreach (string argument in arguments)

@@ -170,6 +170,14 @@ public sealed class LinuxSystemTests
         Assert.Equal(Os.MemoryNodes.ToArray(), Os.MemoryNodes.ToArray().Distinct().Order());
     }
 
+    [Fact]
+    public void The_node_that_libc_names_is_one_that_the_machine_has()
+    {
+        Assert.SkipUnless(LinuxSystem.TryCurrentNode(out int node), "this libc has no getcpu");
+        string online = System.IO.File.ReadAllText("/sys/devices/system/node/online");
+        Assert.Contains(node, LinuxSystem.ParseNodes(online));
+    }
+
     [Theory]
     [InlineData("0\n", new[] { 0 })]
     [InlineData("0-1,3", new[] { 0, 1, 3 })]
