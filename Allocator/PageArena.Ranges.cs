@@ -89,7 +89,7 @@ public sealed partial class PageArena
         {
             if (round > 0)
             {
-                _ = round == 1 ? _threads.DrainAll() : (flags & AllocationFlags.Atomic) == 0 && Aerator.WaitForReactor();
+                _ = round == 1 ? _threads.DrainAll() | Unreserve(MigrateType.Unmovable) : (flags & AllocationFlags.Atomic) == 0 && Aerator.WaitForReactor();
             }
 
             if (!Budget.TryTake(whole, alloc))
@@ -195,20 +195,19 @@ public sealed partial class PageArena
     private void FreeTail(Zone zone, Pfn head, ulong keep, BlockMarks marks, bool releaseBudget = true)
     {
         uint freed;
+        bool gone;
         do
         {
             zone.Enter();
             freed = zone.ShrinkRangeLocked(head, keep, marks);
-            bool signalled = zone.Exit();
+            gone = IsGone(head); // asked under the lock: a moment later the head may be somebody else's
+            zone.ExitQuietly(); // the range's owner is past the point of waiting for anything; the next one to free tells of a mark
             if (releaseBudget)
             {
                 Budget.Release(freed);
             }
-
-            // The range's owner is already past the point of waiting for anything; the timed pass finds what was freed.
-            _ = signalled;
         }
-        while (freed != 0 && (keep != 0 || !IsGone(head)));
+        while (freed != 0 && !gone);
     }
 
     private unsafe bool IsGone(Pfn head) => Map[head]->State != PageState.User || (Map[head]->Flags & PageFlags.Head) == 0;

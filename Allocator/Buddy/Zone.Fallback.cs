@@ -98,35 +98,20 @@ internal sealed partial class Zone
         }
     }
 
-    /// <summary>Moves all free blocks of a pageblock to a type's lists; how many pages that were. At most 512 heads are looked at.
-    /// A pageblock that lies inside a larger block has no head to move.</summary>
+    /// <summary>Moves all free blocks of a pageblock to a type's lists; how many pages that were. At most 512 heads are looked at.</summary>
     private unsafe uint MoveFreeBlocksLocked(uint block, MigrateType type)
     {
         uint moved = 0;
-        Pfn end = Pfn.FromPageblock(block) + PageblockLimits.PagesPerPageblock;
-        for (Pfn pfn = Pfn.FromPageblock(block); pfn < end;)
+        uint pages;
+        for (uint at = HeadFrom(block, 0); at < PageblockLimits.PagesPerPageblock; at = HeadFrom(block, at + pages))
         {
-            Page* head = _map[pfn];
-            if (head->State == 0)
-            {
-                // The inside of something that began before this pageblock; a range may end anywhere, and blocks follow it.
-                pfn += 1;
-                continue;
-            }
-
-            uint pages = PageMap.PagesOf(head);
+            Page* head = _map[Pfn.FromPageblock(block) + at];
+            pages = PageMap.PagesOf(head);
             if (head->PageType.IsBuddy)
             {
                 MoveLocked(head, type);
                 moved += pages;
             }
-
-            if (pages >= PageblockLimits.PagesPerPageblock)
-            {
-                break;
-            }
-
-            pfn += pages;
         }
 
         return moved;
@@ -137,31 +122,30 @@ internal sealed partial class Zone
     private unsafe uint AlikePages(uint block, MigrateType type)
     {
         uint alike = 0;
-        Pfn end = Pfn.FromPageblock(block) + PageblockLimits.PagesPerPageblock;
-        for (Pfn pfn = Pfn.FromPageblock(block); pfn < end;)
+        uint pages;
+        for (uint at = HeadFrom(block, 0); at < PageblockLimits.PagesPerPageblock; at = HeadFrom(block, at + pages))
         {
-            Page* head = _map[pfn];
-            if (head->State == 0)
-            {
-                pfn += 1;
-                continue;
-            }
-
-            uint pages = PageMap.PagesOf(head);
-            if (pages >= PageblockLimits.PagesPerPageblock)
-            {
-                break;
-            }
-
-            if (!head->PageType.IsBuddy && head->Index == (ulong)type)
+            Page* head = _map[Pfn.FromPageblock(block) + at];
+            pages = PageMap.PagesOf(head);
+            if (!head->PageType.IsBuddy && head->Private <= PageblockLimits.MaxOrder && head->Index == (ulong)type)
             {
                 alike += pages;
             }
-
-            pfn += pages;
         }
 
         return alike;
+    }
+
+    /// <summary>Where in a pageblock the first head at or after an offset is; the end where there is none. Pages are skipped only
+    /// where the pageblock begins inside a larger block: a range may end in the middle of it.</summary>
+    private unsafe uint HeadFrom(uint block, uint at)
+    {
+        while (at < PageblockLimits.PagesPerPageblock && _map[Pfn.FromPageblock(block) + at]->State == 0)
+        {
+            at++;
+        }
+
+        return at;
     }
 
     /// <summary>Keeps the pageblock of a block that an atomic request was given for the next ones: it becomes HighAtomic, its free

@@ -33,17 +33,12 @@ internal sealed partial class Zone
 
         SplitSpanningLocked(Pfn.FromPageblock(block));
         SetTypeLocked(block, type);
-        Pfn end = Pfn.FromPageblock(block) + PageblockLimits.PagesPerPageblock;
-        for (Pfn pfn = Pfn.FromPageblock(block); pfn < end;)
+        uint pages;
+        for (uint at = HeadFrom(block, 0); at < PageblockLimits.PagesPerPageblock; at = HeadFrom(block, at + pages))
         {
+            Pfn pfn = Pfn.FromPageblock(block) + at;
             Page* head = _map[pfn];
-            if (head->State == 0)
-            {
-                pfn += 1;
-                continue;
-            }
-
-            uint pages = PageMap.PagesOf(head);
+            pages = PageMap.PagesOf(head);
             if (head->PageType.IsBuddy)
             {
                 // Freed again rather than moved: a neighbour of order 9 may be free now, and only merging finds it.
@@ -51,13 +46,6 @@ internal sealed partial class Zone
                 BlockMarks marks = RemoveLocked(head);
                 FreeLocked(pfn, order, type, marks);
             }
-
-            if (pages >= PageblockLimits.PagesPerPageblock)
-            {
-                break;
-            }
-
-            pfn += pages;
         }
 
         return true;
@@ -78,16 +66,19 @@ internal sealed partial class Zone
         AddLocked(_map[start + PageblockLimits.PagesPerPageblock], Order.Pageblock, list, marks, Placement.Head);
     }
 
-    /// <summary>Whether a pageblock is wholly free at this instant; without the lock a hint.</summary>
+    /// <summary>Whether a pageblock is wholly free at this instant and in circulation (neither isolated nor in the HighAtomic reserve);
+    /// without the lock a hint.</summary>
     public unsafe bool LooksFree(uint block)
     {
         Pfn start = Pfn.FromPageblock(block);
         Page* head = _map[start];
         Page* spanning = _map[start.AlignDown(Order.Max)];
-        return (head->PageType.IsBuddy && head->Private >= (ulong)Order.Pageblock.Value && head->Index != (ulong)MigrateType.Isolate)
-            || (spanning->PageType.IsBuddy && spanning->Private == (ulong)Order.Max.Value
-                && spanning->Index != (ulong)MigrateType.Isolate);
+        return (IsFreeInCirculation(head) && head->Private >= (ulong)Order.Pageblock.Value)
+            || (IsFreeInCirculation(spanning) && spanning->Private == (ulong)Order.Max.Value);
     }
+
+    private static unsafe bool IsFreeInCirculation(Page* head) =>
+        head->PageType.IsBuddy && head->Index < (ulong)MigrateTypes.PcpTypes;
 
     /// <summary>Takes the whole isolated pageblock off its list and puts it at the end of the range that <paramref name="head"/> heads
     /// (or makes it that head). False: not all of it is free. Lock held.</summary>

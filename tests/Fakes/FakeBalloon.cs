@@ -42,6 +42,9 @@ internal sealed class FakeBalloon : IBalloonLink, ITreatmentDevice
     /// <summary>Whether <see cref="TryClose"/> succeeds.</summary>
     public bool Closes { get; set; } = true;
 
+    /// <summary>Runs in <see cref="React"/>.</summary>
+    public Action? OnReact { get; set; }
+
     /// <summary>Runs in <see cref="Settle"/> while the device has the batch.</summary>
     public Action<IReadOnlyList<PageRange>>? WhileHeld { get; set; }
 
@@ -99,6 +102,7 @@ internal sealed class FakeBalloon : IBalloonLink, ITreatmentDevice
         using Visit visit = new(this, nameof(React));
         Reacts++;
         PageRange[] copy = batch.ToArray();
+        OnReact?.Invoke();
         lock (_guard)
         {
             ReactingThreads.Add(Environment.CurrentManagedThreadId);
