@@ -34,7 +34,9 @@ internal sealed record ArenaPlan
         ulong limit = os.CgroupMemoryLimitBytes ?? os.PhysicalMemoryBytes;
         nuint block = Order.Max.Bytes;
         ulong size = options.SizeBytes == 0 ? Math.Min(limit, MaxBytes / 4) * 4 : options.SizeBytes;
-        Check(options.SizeBytes == 0 || (size >= block && size <= MaxBytes), "SizeBytes", options.SizeBytes, "0 (automatic), or 4194304 (4 MiB) to 17592186044416 (16 TiB)");
+        Check(
+            options.SizeBytes == 0 || (size >= block && size <= MaxBytes), "SizeBytes", options.SizeBytes,
+            "0 (automatic), or 4194304 (4 MiB) to 17592186044416 (16 TiB)");
         size = Math.Max((size + block - 1) & ~((ulong)block - 1), block);
         ulong cap = options.CapBytes ?? Math.Min(limit, size);
         Check(cap >= PageblockLimits.PageSize, "CapBytes", cap, "4096 and above");
@@ -83,14 +85,20 @@ internal sealed record ArenaPlan
     private static void CheckAeration(PageArenaOptions options)
     {
         AerationOptions aeration = options.Aeration;
-        Check(aeration.MinimumOrder is null or (>= 0 and <= PageblockLimits.MaxOrder), "Aeration.MinimumOrder", aeration.MinimumOrder ?? 0, "0 to 10, or null");
+        Check(
+            aeration.MinimumOrder is null or (>= 0 and <= PageblockLimits.MaxOrder),
+            "Aeration.MinimumOrder", aeration.MinimumOrder ?? 0, "0 to 10, or null");
         Check(aeration.ReactorCapacity is >= 1 and <= 1024, "Aeration.ReactorCapacity", aeration.ReactorCapacity, "1 to 1024");
         Check(aeration.Delay >= TimeSpan.Zero && aeration.Delay <= TimeSpan.FromDays(1), "Aeration.Delay", aeration.Delay, "0 to 1 day");
-        Check(aeration.HostTimeout >= TimeSpan.FromMilliseconds(1) && aeration.HostTimeout <= TimeSpan.FromMinutes(10), "Aeration.HostTimeout", aeration.HostTimeout, "1 ms to 10 minutes");
+        Check(
+            aeration.HostTimeout >= TimeSpan.FromMilliseconds(1) && aeration.HostTimeout <= TimeSpan.FromMinutes(10),
+            "Aeration.HostTimeout", aeration.HostTimeout, "1 ms to 10 minutes");
         ArgumentNullException.ThrowIfNull(aeration.Clock, "options.Aeration.Clock");
         if (options.Host is not null)
         {
-            Check(aeration.Context != AerationContext.FreeingThread, "Aeration.Context", aeration.Context, "Worker: a host in another process cannot be serviced by the freeing thread");
+            Check(
+                aeration.Context != AerationContext.FreeingThread, "Aeration.Context", aeration.Context,
+                "Worker: a host in another process cannot be serviced by the freeing thread");
             Check(false, "Host", options.Host, "null: this version has its host in process only");
         }
     }
@@ -111,7 +119,8 @@ internal sealed record ArenaPlan
     {
         if (!fine)
         {
-            throw new ArgumentOutOfRangeException("options." + option, value, string.Create(CultureInfo.InvariantCulture, $"{option} is out of range; allowed: {allowed}."));
+            string message = string.Create(CultureInfo.InvariantCulture, $"{option} is out of range; allowed: {allowed}.");
+            throw new ArgumentOutOfRangeException("options." + option, value, message);
         }
     }
 }

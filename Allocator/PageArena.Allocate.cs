@@ -42,7 +42,7 @@ public sealed partial class PageArena
 
     private unsafe bool TryAllocate(int order, MigrateType type, AllocationFlags flags, out void* block, out Errno errno)
     {
-        if ((uint)order > PageblockLimits.MaxOrder || (uint)type >= MigrateTypes.PcpTypes)
+        if (unchecked((uint)order > PageblockLimits.MaxOrder || (uint)type >= MigrateTypes.PcpTypes))
         {
             ThrowBadArguments(order, type);
         }
@@ -281,7 +281,7 @@ public sealed partial class PageArena
     [DoesNotReturn]
     private static void ThrowBadArguments(int order, MigrateType type)
     {
-        if ((uint)order > PageblockLimits.MaxOrder)
+        if (unchecked((uint)order) > PageblockLimits.MaxOrder)
         {
             throw new ArgumentOutOfRangeException(nameof(order), order, "allowed: 0 (4 KiB) to 10 (4 MiB); AllocateRange takes more.");
         }
@@ -301,8 +301,10 @@ public sealed partial class PageArena
     {
         ArenaStatistics now = GetStatistics();
         StringBuilder text = new();
-        text.Append(CultureInfo.InvariantCulture, $"cap {now.CapBytes}, allocated {now.AllocatedBytes}, reserve {Plan.Marks.Min << PageblockLimits.PageShift}, unreached {now.UnreachedBytes}, ");
-        text.Append(CultureInfo.InvariantCulture, $"in threads' pages {now.ThreadPagesBytes}, in reactor {now.InReactorBytes}, isolated {now.IsolatedBytes}, inflated {now.InflatedBytes}, quarantined {now.QuarantinedBytes} bytes; free blocks:");
+        text.Append(CultureInfo.InvariantCulture, $"cap {now.CapBytes}, allocated {now.AllocatedBytes}, ");
+        text.Append(CultureInfo.InvariantCulture, $"reserve {Plan.Marks.Min << PageblockLimits.PageShift}, unreached {now.UnreachedBytes}, ");
+        text.Append(CultureInfo.InvariantCulture, $"in threads' pages {now.ThreadPagesBytes}, in reactor {now.InReactorBytes}, ");
+        text.Append(CultureInfo.InvariantCulture, $"isolated {now.IsolatedBytes}, inflated {now.InflatedBytes}, quarantined {now.QuarantinedBytes} bytes; free blocks:");
         foreach (FreeBlocks free in now.Free)
         {
             text.Append(CultureInfo.InvariantCulture, $" {free.Type} order {free.Order} x {free.Raw + free.Treated};");

@@ -182,7 +182,8 @@ public sealed partial class PageArena
             : offset >= SizeBytes ? "it lies outside the arena"
             : (offset & (PageblockLimits.PageSize - 1)) != 0 ? "it is not aligned to a page"
             : Describe(Pfn.FromByteOffset(offset));
-        throw new ArgumentException(string.Create(CultureInfo.InvariantCulture, $"0x{(nuint)block:x} is not the head of a live block: {why}. Nothing was freed."), nameof(block));
+        string message = string.Create(CultureInfo.InvariantCulture, $"0x{(nuint)block:x} is not the head of a live block: {why}. Nothing was freed.");
+        throw new ArgumentException(message, nameof(block));
     }
 
     private unsafe string Describe(Pfn pfn)

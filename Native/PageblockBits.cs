@@ -54,7 +54,7 @@ public readonly struct PageblockBits
     /// <exception cref="ArgumentOutOfRangeException">It is none of them; nothing is changed.</exception>
     public unsafe void Set(uint block, MigrateType type)
     {
-        if ((uint)type >= MigrateTypes.Count)
+        if (unchecked((uint)type) >= MigrateTypes.Count)
         {
             throw new ArgumentOutOfRangeException(nameof(type), type, "no migratetype; allowed: 0 (Unmovable) to 5 (Isolate)");
         }

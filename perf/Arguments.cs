@@ -10,8 +10,8 @@ namespace LowLevel.Perf;
 /// and then calls <see cref="End"/>, which refuses what was not asked for; so the code that reads an option is its declaration.</summary>
 internal sealed class Arguments
 {
-    private readonly Dictionary<string, string?> given = [];
-    private readonly SortedSet<string> known = new(StringComparer.Ordinal) { "json" };
+    private readonly Dictionary<string, string?> _given = [];
+    private readonly SortedSet<string> _known = new(StringComparer.Ordinal) { "json" };
 
     private Arguments()
     {
@@ -32,7 +32,7 @@ internal sealed class Arguments
 
             string name = args[i][2..];
             bool hasValue = i + 1 < args.Count && !args[i + 1].StartsWith("--", StringComparison.Ordinal);
-            if (!result.given.TryAdd(name, hasValue ? args[++i] : null))
+            if (!result._given.TryAdd(name, hasValue ? args[++i] : null))
             {
                 throw new UsageException($"option --{name} is given twice; allowed: once");
             }
@@ -44,8 +44,8 @@ internal sealed class Arguments
     /// <summary>Whether <c>--name</c> stands there.</summary>
     public bool Flag(string name)
     {
-        known.Add(name);
-        if (!given.TryGetValue(name, out string? value))
+        _known.Add(name);
+        if (!_given.TryGetValue(name, out string? value))
         {
             return false;
         }
@@ -56,8 +56,8 @@ internal sealed class Arguments
     /// <summary>The text after <c>--name</c>, or the fallback.</summary>
     public string? Text(string name, string? fallback = null)
     {
-        known.Add(name);
-        if (!given.TryGetValue(name, out string? value))
+        _known.Add(name);
+        if (!_given.TryGetValue(name, out string? value))
         {
             return fallback;
         }
@@ -134,10 +134,10 @@ internal sealed class Arguments
     public void End()
     {
         _ = JsonPath;
-        string? unknown = given.Keys.FirstOrDefault(k => !known.Contains(k));
+        string? unknown = _given.Keys.FirstOrDefault(k => !_known.Contains(k));
         if (unknown is not null)
         {
-            throw new UsageException($"unknown option --{unknown}; allowed: {string.Join(", ", known.Select(k => "--" + k))}");
+            throw new UsageException($"unknown option --{unknown}; allowed: {string.Join(", ", _known.Select(k => "--" + k))}");
         }
     }
 

@@ -9,27 +9,27 @@ namespace LowLevel.Perf;
 /// <summary>What <c>--json FILE</c> writes: the command, the machine, and flat rows of numbers, texts, booleans and nulls.</summary>
 internal sealed class JsonReport
 {
-    private readonly string command;
-    private readonly string? path;
-    private readonly List<(string Name, object? Value)[]> rows = [];
+    private readonly string _command;
+    private readonly string? _path;
+    private readonly List<(string Name, object? Value)[]> _rows = [];
 
     /// <param name="command">The command's name.</param>
     /// <param name="path"><see cref="Arguments.JsonPath"/>; null: nothing is written.</param>
     public JsonReport(string command, string? path)
     {
-        this.command = command;
-        this.path = path;
+        _command = command;
+        _path = path;
     }
 
     /// <summary>Adds a row; field order is kept. Values: null, bool, int, long, double, string.</summary>
-    public void Row(params (string Name, object? Value)[] fields) => rows.Add(fields);
+    public void Row(params (string Name, object? Value)[] fields) => _rows.Add(fields);
 
     /// <summary>Writes the file, whole or not at all.</summary>
     public void Save()
     {
-        if (path is not null)
+        if (_path is not null)
         {
-            OutputFiles.Write(path, Encode());
+            OutputFiles.Write(_path, Encode());
         }
     }
 
@@ -40,7 +40,7 @@ internal sealed class JsonReport
         using (var json = new Utf8JsonWriter(buffer, new JsonWriterOptions { Indented = true }))
         {
             json.WriteStartObject();
-            json.WriteString("command", command);
+            json.WriteString("command", _command);
             json.WriteStartObject("machine");
             foreach ((string name, object? value) in Machine.Describe())
             {
@@ -49,7 +49,7 @@ internal sealed class JsonReport
 
             json.WriteEndObject();
             json.WriteStartArray("rows");
-            foreach ((string Name, object? Value)[] row in rows)
+            foreach ((string Name, object? Value)[] row in _rows)
             {
                 json.WriteStartObject();
                 foreach ((string name, object? value) in row)

@@ -21,7 +21,9 @@ internal static class Program
         new PlantCommand(),
         new ReplayCommand(),
         new FaultCommand(),
+        new BenchCommand(),
         new TraceCommand(),
+        new StressCommand(),
     ];
 
     /// <summary>What a command starts as its own child process; not listed.</summary>

@@ -22,6 +22,9 @@ internal sealed class HighWaterMarks
         _stop = (ulong)capacity;
     }
 
+    /// <summary>The least order treated.</summary>
+    public Order Least => _least;
+
     /// <summary>Zones over the mark, plus one while a batch is under way.</summary>
     public int References => Volatile.Read(ref _references);
 
@@ -29,7 +32,7 @@ internal sealed class HighWaterMarks
     /// caller is to start treatment once it has dropped the lock.</summary>
     public bool IsReached(Zone zone, Order order, MigrateType type)
     {
-        if (order < _least || type == MigrateType.Isolate || zone.IsOverHighWaterMark || zone.Area(order).Raw < _start)
+        if (order < _least || type == MigrateType.Isolate || zone.IsOverHighWaterMark || zone.Area(order).Treatable < _start)
         {
             return false;
         }

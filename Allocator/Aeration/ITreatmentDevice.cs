@@ -30,6 +30,10 @@ internal interface ITreatmentDevice : IDisposable
     /// while the device takes no reports (feature refused, device broken or lost).</summary>
     int Capacity { get; }
 
+    /// <summary>Whether the device needs <see cref="TryRestart"/> before it can take anything: it was reset, broke the protocol, or was
+    /// never started. A device that is in order and merely takes no reports is not restarted again and again.</summary>
+    bool IsOutOfService => Capacity <= 0;
+
     /// <summary>Publishes the batch and notifies the device. False: nothing was published and the device cannot touch the blocks.</summary>
     bool React(ReadOnlySpan<PageRange> batch);
 

@@ -37,6 +37,7 @@ internal sealed class Reactor
     private readonly List<Batch.Entry> _quarantine = [];
     private int _zoneCursor;
     private long _stageBegan;
+    private long _idleSince;
 
     /// <summary>An idle reactor of at most this capacity; the device may allow less at any time.</summary>
     public Reactor(PageArena arena, ITreatmentDevice device, HighWaterMarks marks, int capacity, TimeSpan hostTimeout)
@@ -74,13 +75,12 @@ internal sealed class Reactor
             return RoundResult.Lost;
         }
 
-        int capacity = _device.Capacity;
-        if (capacity <= 0 && (!_device.TryRestart() || (capacity = _device.Capacity) <= 0))
+        if ((_device.IsOutOfService && !_device.TryRestart()) || _device.Capacity <= 0)
         {
             return RoundResult.Lost;
         }
 
-        _batch.Limit(capacity);
+        _batch.Limit(_device.Capacity);
         _marks.Hold();
         try
         {
@@ -91,8 +91,11 @@ internal sealed class Reactor
                 return RoundResult.Empty;
             }
 
+            EndIdleness();
             End();
-            return ReactAndDecant();
+            RoundResult result = ReactAndDecant();
+            _idleSince = IsTraced ? Stopwatch.GetTimestamp() : 0;
+            return result;
         }
         finally
         {
@@ -244,6 +247,17 @@ internal sealed class Reactor
         {
             Batch.Entry first = _batch.Entries[0];
             ArenaEvents.Log.Stage(Stage, first.Zone.Number, first.Order.Value, _batch.Pages, _batch.Count, Stopwatch.GetElapsedTime(_stageBegan).TotalMicroseconds);
+        }
+    }
+
+    /// <summary>Idleness is told when it is over, by the round that found something; rounds that find nothing are part of it.</summary>
+    private void EndIdleness()
+    {
+        if (_stageBegan != 0 && _idleSince != 0)
+        {
+            Batch.Entry first = _batch.Entries[0];
+            TimeSpan idle = Stopwatch.GetElapsedTime(_idleSince, _stageBegan);
+            ArenaEvents.Log.Stage(Stage.Idle, first.Zone.Number, first.Order.Value, 0, 0, idle.TotalMicroseconds);
         }
     }
 

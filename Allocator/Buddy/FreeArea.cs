@@ -40,6 +40,11 @@ internal readonly struct FreeArea
     /// <summary>Blocks that the host was not told of.</summary>
     public unsafe ulong Raw => _data->NrRaw;
 
+    /// <summary>Raw blocks that may be treated: all but Isolate's. What treatment starts, goes on and ends by is this count: the
+    /// series looked at <see cref="Raw"/>, and looped for ever over a block that it could see and not take. Without the lock a hint, never
+    /// less than zero.</summary>
+    public unsafe ulong Treatable => (ulong)System.Math.Max(0, (long)_data->NrRaw - RawOf(MigrateType.Isolate));
+
     /// <summary>Blocks that it was told of.</summary>
     public unsafe ulong Treated => _data->NrTreated;
 

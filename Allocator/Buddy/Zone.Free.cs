@@ -50,7 +50,7 @@ internal sealed partial class Zone
         }
 
         Page* head = _map[pfn];
-        AddLocked(head, order, type, marks, PlacementOf(pfn, order, marks));
+        AddLocked(head, order, type, marks, PlacementOf(pfn, order, type, marks));
         if (!marks.Treated && Listener is HighWaterMarks listener && listener.IsReached(this, order, type))
         {
             _markReached = true;
@@ -72,12 +72,25 @@ internal sealed partial class Zone
 
     /// <summary>The one place where head or tail is decided (patch 2): the tail for a block that will probably merge with the next
     /// frees, for one that the shuffle sends there, and for one that has rested, which is to be treated and not handed out.</summary>
-    private unsafe Placement PlacementOf(Pfn pfn, Order order, BlockMarks marks)
+    private unsafe Placement PlacementOf(Pfn pfn, Order order, MigrateType type, BlockMarks marks)
     {
         bool tail = order < Order.Pageblock
             ? MergeIsLikely(pfn, order)
             : order == Order.Max && _shuffle is not null && _shuffle.NextBit();
-        return tail || IsRested(marks) ? Placement.Tail : Placement.Head;
+        return (tail && MayGoLast(order, type, marks)) || IsRested(marks) ? Placement.Tail : Placement.Head;
+    }
+
+    /// <summary>In a list that is treated no block goes below an older one: a fill looks at the lowest few only, and young blocks
+    /// that gather there would hide what has rested above them.</summary>
+    private unsafe bool MayGoLast(Order order, MigrateType type, BlockMarks marks)
+    {
+        if (Listener is not HighWaterMarks listener || order < listener.Least)
+        {
+            return true;
+        }
+
+        Page* last = Area(order).LastRaw(type);
+        return last == null || last->FreedAt >= marks.FreedAt;
     }
 
     /// <summary>Whether the buddy of the next higher order is free with exactly that order: once this block's own buddy comes back,

@@ -15,13 +15,13 @@ internal sealed partial class Zone
         set => _data->Flags = value ? _data->Flags | 1 : _data->Flags & ~1ul;
     }
 
-    /// <summary>Raw blocks on the lists of the orders that are treated, Isolate's included. A hint without the lock.</summary>
+    /// <summary>Raw blocks on the lists of the orders that are treated, without Isolate's. A hint without the lock.</summary>
     public ulong RawBlocks(Order least)
     {
         ulong raw = 0;
         for (int order = least.Value; order <= PageblockLimits.MaxOrder; order++)
         {
-            raw += Area(new Order(order)).Raw;
+            raw += Area(new Order(order)).Treatable;
         }
 
         return raw;

@@ -52,7 +52,8 @@ internal static class ArenaVerifier
         Require(zone.InReactorPages == tally.InReactor, "in reactor == pages whose head says InReactor", zone.InReactorPages, tally.InReactor);
         Require(zone.QuarantinedPages == tally.Quarantined, "quarantined == pages whose head says Quarantined", zone.QuarantinedPages, tally.Quarantined);
         Require(zone.InflatedPages == tally.Inflated, "inflated == pages whose head says Inflated", zone.InflatedPages, tally.Inflated);
-        Require(zone.IsolatedPageblocks == tally.IsolatedPageblocks, "isolated pageblocks == pageblocks of type Isolate", zone.IsolatedPageblocks, tally.IsolatedPageblocks);
+        (ulong blocks, ulong counted) = (zone.IsolatedPageblocks, tally.IsolatedPageblocks);
+        Require(blocks == counted, "isolated pageblocks == pageblocks of type Isolate", blocks, counted);
         Require(zone.HighAtomicPages == tally.HighAtomicPages, "reserved == pages in pageblocks of type HighAtomic", zone.HighAtomicPages, tally.HighAtomicPages);
         ulong owned = tally.Free + tally.InReactor + tally.Quarantined + tally.Inflated + tally.User + tally.Cached + zone.UnreachedPages;
         Require(owned == zone.SpannedPages, "every page has exactly one owner", owned, zone.SpannedPages);
@@ -69,7 +70,8 @@ internal static class ArenaVerifier
             {
                 (long rawHere, long treatedHere) = VerifyList(arena, zone, new Order(order), (MigrateType)type);
                 Require(area.RawOf((MigrateType)type) == rawHere, "raw_of == blocks above the membrane", (ulong)area.RawOf((MigrateType)type), (ulong)rawHere);
-                Require(area.TreatedOf((MigrateType)type) == treatedHere, "treated_of == blocks below the membrane", (ulong)area.TreatedOf((MigrateType)type), (ulong)treatedHere);
+                ulong told = (ulong)area.TreatedOf((MigrateType)type);
+                Require(told == (ulong)treatedHere, "treated_of == blocks below the membrane", told, (ulong)treatedHere);
                 raw += rawHere;
                 treated += treatedHere;
             }
@@ -96,7 +98,8 @@ internal static class ArenaVerifier
             Require(head->PageType.IsBuddy, $"{pfn} on a free list says Buddy", head->PageType.Value, 0);
             Require(head->Private == (ulong)order.Value, $"{pfn} has the order of its list", head->Private, (ulong)order.Value);
             Require(head->Index == (ulong)type, $"{pfn} knows the type of its list", head->Index, (ulong)type);
-            Require(head->PageType.IsTreated == below, $"{pfn} (order {order.Value}, {type}) is treated exactly below the membrane", head->PageType.Value, below ? 1u : 0u);
+            bool fits = head->PageType.IsTreated == below;
+            Require(fits, $"{pfn} (order {order.Value}, {type}) is treated exactly below the membrane", head->PageType.Value, below ? 1u : 0u);
             treated += below ? 1 : 0;
             raw += below ? 0 : 1;
         }
@@ -148,7 +151,8 @@ internal static class ArenaVerifier
 
     [DoesNotReturn]
     private static void Fail(string equation, ulong left, ulong right) =>
-        throw new InvalidOperationException(string.Create(CultureInfo.InvariantCulture, $"invariant broken: {equation}; {left} (0x{left:x}) against {right} (0x{right:x})"));
+        throw new InvalidOperationException(
+            string.Create(CultureInfo.InvariantCulture, $"invariant broken: {equation}; {left} (0x{left:x}) against {right} (0x{right:x})"));
 }
 
 /// <summary>Text of an equation, built only where it is broken: a verification looks at millions of pages.</summary>

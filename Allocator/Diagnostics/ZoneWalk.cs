@@ -81,7 +81,8 @@ internal readonly struct ZoneWalk
     {
         Order order = new((int)head->Private);
         bool isolated = _arena.Map.TypeOf(pfn) == MigrateType.Isolate;
-        ArenaVerifier.Require(isolated == (head->Index == (ulong)MigrateType.Isolate), $"{pfn} is on Isolate's list exactly if its pageblock is isolated", head->Index, isolated ? 1u : 0u);
+        bool fits = isolated == (head->Index == (ulong)MigrateType.Isolate);
+        ArenaVerifier.Require(fits, $"{pfn} is on Isolate's list exactly if its pageblock is isolated", head->Index, isolated ? 1u : 0u);
         if (order == Order.Max)
         {
             return;

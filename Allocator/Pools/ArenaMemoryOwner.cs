@@ -37,7 +37,7 @@ internal sealed class ArenaMemoryOwner : MemoryManager<byte>
     /// pinned: the block has never been the garbage collector's.</summary>
     public override unsafe MemoryHandle Pin(int elementIndex = 0)
     {
-        if ((uint)elementIndex > (uint)length)
+        if (elementIndex < 0 || elementIndex > length)
         {
             throw new ArgumentOutOfRangeException(nameof(elementIndex), elementIndex, $"Allowed: 0 to {length}, the buffer's length in bytes.");
         }

@@ -41,6 +41,8 @@ internal sealed class ThreadPagesRegistry
                 return null;
             }
 
+            // Without treatment there are no passes: a thread that comes makes room by what ended ones have left.
+            ReapEnded();
             mine.RemoveAll(static old => old.Arena.IsDisposed);
             ThreadPages made = new(_arena, Thread.CurrentThread, _arena.PreferredZone(_created++));
             _all.Add(made);
@@ -120,6 +122,19 @@ internal sealed class ThreadPagesRegistry
             finally
             {
                 ThawAll();
+            }
+        }
+    }
+
+    private void ReapEnded()
+    {
+        for (int i = _all.Count - 1; i >= 0; i--)
+        {
+            // An ended thread is not at work, and its last writes came before its end was seen: no freezing.
+            if (!_all[i].Owner.IsAlive)
+            {
+                DrainFrozen(_all[i], restedOnly: false);
+                _all.RemoveAt(i);
             }
         }
     }

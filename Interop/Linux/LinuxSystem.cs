@@ -26,14 +26,14 @@ internal sealed class LinuxSystem : IOperatingSystem
     private const int PrctlSetVma = 0x53564d41;
     private const nuint PrctlSetVmaAnonName = 0;
 
-    private readonly int[] nodes;
+    private readonly int[] _nodes;
 
     private LinuxSystem()
     {
         PageSize = checked((int)Native.sysconf(SysconfPageSize));
         PhysicalMemoryBytes = (ulong)Native.sysconf(SysconfPhysicalPages) * (ulong)PageSize;
         CgroupMemoryLimitBytes = MemoryCgroup.OfThisProcess()?.EffectiveLimitBytes;
-        nodes = ParseNodes(ReadOrEmpty("/sys/devices/system/node/has_memory"));
+        _nodes = ParseNodes(ReadOrEmpty("/sys/devices/system/node/has_memory"));
     }
 
     /// <summary>The one instance.</summary>
@@ -45,18 +45,9 @@ internal sealed class LinuxSystem : IOperatingSystem
 
     public ulong? CgroupMemoryLimitBytes { get; }
 
-    public ReadOnlySpan<int> MemoryNodes => nodes;
+    public ReadOnlySpan<int> MemoryNodes => _nodes;
 
-    public unsafe int CurrentNode
-    {
-        get
-        {
-            // Sound: getcpu writes two words on this stack frame.
-            uint processor = 0;
-            uint node = 0;
-            return Native.getcpu(&processor, &node) == 0 && Array.BinarySearch(nodes, (int)node) >= 0 ? (int)node : nodes[0];
-        }
-    }
+    public int CurrentNode => _nodes.Length > 1 && TryCurrentNode(out int node) && Array.BinarySearch(_nodes, node) >= 0 ? node : _nodes[0];
 
     public Errno MapAnonymous(nuint bytes, MemoryProtection protection, out nint address) =>
         Map(0, bytes, protection, MapPrivateFlag | MapAnonymousFlag | MapNoReserveFlag, -1, 0, out address);
@@ -171,6 +162,25 @@ internal sealed class LinuxSystem : IOperatingSystem
         }
 
         return found.Count == 0 ? [0] : [.. found];
+    }
+
+    /// <summary>getcpu; false where libc has none (glibc before 2.29).</summary>
+    internal static unsafe bool TryCurrentNode(out int node)
+    {
+        uint processor = 0;
+        uint found = 0;
+        try
+        {
+            // Sound: getcpu writes two words on this stack frame.
+            bool known = Native.getcpu(&processor, &found) == 0;
+            node = (int)found;
+            return known;
+        }
+        catch (EntryPointNotFoundException)
+        {
+            node = 0;
+            return false;
+        }
     }
 
     // The kernel's MAX_NUMNODES is 1024 at most: anything above is not a node list.

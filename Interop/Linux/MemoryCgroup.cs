@@ -13,13 +13,13 @@ internal sealed class MemoryCgroup
     // Version 1 says "no limit" as the largest page count there is, in bytes.
     private const ulong Version1Unlimited = 0x7FFF_FFFF_FFFF_F000;
 
-    private readonly string root;
+    private readonly string _root;
 
     private MemoryCgroup(int version, string folder, string root)
     {
         Version = version;
         Folder = folder;
-        this.root = root;
+        _root = root;
     }
 
     /// <summary>1 or 2.</summary>
@@ -40,7 +40,7 @@ internal sealed class MemoryCgroup
         get
         {
             ulong? least = null;
-            for (string? folder = Folder; folder is not null && IsInside(folder, root); folder = Path.GetDirectoryName(folder))
+            for (string? folder = Folder; folder is not null && IsInside(folder, _root); folder = Path.GetDirectoryName(folder))
             {
                 ulong? limit = ReadNumber(folder, Version == 2 ? "memory.max" : "memory.limit_in_bytes");
                 if (limit < Version1Unlimited && !(limit >= least))
@@ -101,7 +101,7 @@ internal sealed class MemoryCgroup
     /// is left behind.</summary>
     public MemoryCgroup? TryCreate(string name)
     {
-        string parent = Version == 1 || Folder == root ? Folder : Path.GetDirectoryName(Folder)!;
+        string parent = Version == 1 || Folder == _root ? Folder : Path.GetDirectoryName(Folder)!;
         string folder = Path.Combine(parent, name);
         try
         {
@@ -116,7 +116,7 @@ internal sealed class MemoryCgroup
             return null;
         }
 
-        var made = new MemoryCgroup(Version, folder, root);
+        var made = new MemoryCgroup(Version, folder, _root);
         if (made.ChargeBytes is not null)
         {
             return made;

@@ -7,15 +7,14 @@ using ScottPlot;
 namespace LowLevel.Perf;
 
 /// <summary>artifacts/plant.png: resident bytes over time, one line a contestant, RSS on the left and the cgroup's charge on the
-/// right. Text is drawn with the fonts in Fonts/, because a machine need not have any.</summary>
+/// right. Text is drawn with the font in Fonts/, because a machine need not have any.</summary>
 internal static class PlantPicture
 {
     private const string Font = "DejaVu Sans";
-    private const string BoldFont = "DejaVu Sans Bold";
     private const int Width = 1800;
     private const int Height = 780;
 
-    private static readonly Lazy<bool> FontsAreAdded = new(AddFonts);
+    private static readonly Lazy<bool> FontIsAdded = new(AddFont);
 
     public static void Save(string path, IReadOnlyList<PlantSeries> series, string blocks) =>
         OutputFiles.Write(path, Render(series, blocks));
@@ -23,7 +22,7 @@ internal static class PlantPicture
     /// <summary>The picture as PNG.</summary>
     public static byte[] Render(IReadOnlyList<PlantSeries> series, string blocks)
     {
-        _ = FontsAreAdded.Value;
+        _ = FontIsAdded.Value;
         var both = new Multiplot { Layout = new ScottPlot.MultiplotLayouts.Columns() };
         both.AddPlots(2);
         double top = 1.08 * series.Max(s => s.Curve.Max(p => Math.Max(Mebibytes(p.Usage.Rss), Mebibytes(p.Usage.Charge ?? 0))));
@@ -33,11 +32,9 @@ internal static class PlantPicture
         return both.Render(Width, Height).GetImageBytes(ImageFormat.Png);
     }
 
-    private static bool AddFonts()
+    private static bool AddFont()
     {
-        string folder = Path.Combine(AppContext.BaseDirectory, "Fonts");
-        Fonts.AddFontFile(Font, Path.Combine(folder, "DejaVuSans.ttf"), bold: false, italic: false);
-        Fonts.AddFontFile(BoldFont, Path.Combine(folder, "DejaVuSans-Bold.ttf"), bold: false, italic: false);
+        Fonts.AddFontFile(Font, Path.Combine(AppContext.BaseDirectory, "Fonts", "DejaVuSans.ttf"), bold: false, italic: false);
         Fonts.Default = Font;
         return true;
     }
@@ -97,8 +94,6 @@ internal static class PlantPicture
         plot.Axes.Bottom.TickLabelStyle.FontSize = 15;
         plot.Axes.Left.TickLabelStyle.FontSize = 15;
         plot.Axes.Left.MinimumSize = 110;
-        plot.Axes.Title.Label.FontName = BoldFont;
-        plot.Axes.Title.Label.Bold = false;
         plot.Grid.MajorLineColor = Color.FromHex("#E4E4E4");
         plot.Axes.Right.IsVisible = false;
         plot.Axes.Top.IsVisible = false;

@@ -24,7 +24,7 @@ internal sealed class BenchCommand : ICommand
     public string Summary => "BenchmarkDotNet: ns and managed bytes an operation; --filter '*', --job short|dry|medium|long, --list";
 
     /// <summary>Every class with benchmarks in this program.</summary>
-    private static Type[] Classes => [typeof(BlockBenchmarks)];
+    private static Type[] Classes => [typeof(BlockBenchmarks), typeof(ReactorBenchmarks), typeof(RingBenchmarks)];
 
     public int Run(Arguments arguments)
     {

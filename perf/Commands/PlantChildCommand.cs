@@ -12,7 +12,7 @@ internal sealed class PlantChildCommand : ICommand
     private static readonly TimeSpan Gap = TimeSpan.FromSeconds(1.5);
     private static readonly TimeSpan LiveInterval = TimeSpan.FromMilliseconds(50);
 
-    private long lastLive;
+    private long _lastLive;
 
     public string Name => "plant-child";
 
@@ -79,9 +79,9 @@ internal sealed class PlantChildCommand : ICommand
 
     private void SayLive(ServiceLoad load)
     {
-        if (Stopwatch.GetElapsedTime(lastLive) >= LiveInterval)
+        if (Stopwatch.GetElapsedTime(_lastLive) >= LiveInterval)
         {
-            lastLive = Stopwatch.GetTimestamp();
+            _lastLive = Stopwatch.GetTimestamp();
             ChildSide.Say("live", load.LiveBytes);
         }
     }

@@ -16,7 +16,7 @@ internal sealed class PlantCommand : ICommand
 {
     private static readonly TimeSpan SampleInterval = TimeSpan.FromMilliseconds(50);
 
-    private double lastProgress;
+    private double _lastProgress;
 
     public string Name => "plant";
 
@@ -100,9 +100,9 @@ internal sealed class PlantCommand : ICommand
         {
             double start = ChildProcess.Now;
             runs.ForEach(r => r.Advance());
-            if (start - lastProgress >= 2)
+            if (start - _lastProgress >= 2)
             {
-                lastProgress = start;
+                _lastProgress = start;
                 Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{start,5:0} s  ")
                     + string.Join(" | ", runs.Where(r => !r.IsFinished).Select(r => r.Describe())));
             }

@@ -10,23 +10,23 @@ internal sealed class PlantRun : IDisposable
     /// <summary>Seconds of idleness after which resident bytes are read exactly.</summary>
     public static readonly IReadOnlyList<int> Instants = [1, 2, 5, 15];
 
-    private readonly ChildProcess child;
-    private readonly List<CurvePoint> curve = [];
-    private readonly List<Usage> after = [];
-    private readonly int bursts;
-    private bool hasBaseline;
-    private long live;
+    private readonly ChildProcess _child;
+    private readonly List<CurvePoint> _curve = [];
+    private readonly List<Usage> _after = [];
+    private readonly int _bursts;
+    private bool _hasBaseline;
+    private long _live;
 
     public PlantRun(string contestant, int bursts, params string[] options)
     {
         Contestant = contestant;
-        this.bursts = bursts;
-        child = ChildProcess.Start(contestant, ["plant-child", "--contestant", contestant, .. options]);
+        _bursts = bursts;
+        _child = ChildProcess.Start(contestant, ["plant-child", "--contestant", contestant, .. options]);
     }
 
     public string Contestant { get; }
 
-    public string ChargeSource => child.ChargeSource;
+    public string ChargeSource => _child.ChargeSource;
 
     public Usage Baseline { get; private set; }
 
@@ -52,10 +52,10 @@ internal sealed class PlantRun : IDisposable
     public string Phase { get; private set; } = "warming up";
 
     /// <summary>Net of the baseline, from the first burst on.</summary>
-    public IReadOnlyList<CurvePoint> Curve => curve;
+    public IReadOnlyList<CurvePoint> Curve => _curve;
 
     /// <summary>Net of the baseline, one for each of <see cref="Instants"/>.</summary>
-    public IReadOnlyList<Usage> After => after;
+    public IReadOnlyList<Usage> After => _after;
 
     public long PeakRss { get; private set; }
 
@@ -64,25 +64,25 @@ internal sealed class PlantRun : IDisposable
     /// <summary>Reads what the child says, samples it, and takes the exact readings that are due.</summary>
     public void Advance()
     {
-        while (!IsFinished && child.TryRead(out Message message))
+        while (!IsFinished && _child.TryRead(out Message message))
         {
             Hear(message);
         }
 
-        if (!hasBaseline || after.Count == Instants.Count)
+        if (!_hasBaseline || _after.Count == Instants.Count)
         {
             return;
         }
 
-        Add(child.Sample());
-        if (IdleSince is double since && after.Count < Instants.Count && ChildProcess.Now - since >= Instants[after.Count])
+        Add(_child.Sample());
+        if (IdleSince is double since && _after.Count < Instants.Count && ChildProcess.Now - since >= Instants[_after.Count])
         {
-            Usage exact = child.Exact();
-            after.Add(exact.Net(Baseline));
+            Usage exact = _child.Exact();
+            _after.Add(exact.Net(Baseline));
             Add(exact);
-            if (after.Count == Instants.Count)
+            if (_after.Count == Instants.Count)
             {
-                child.Send("finish");
+                _child.Send("finish");
             }
         }
     }
@@ -93,31 +93,31 @@ internal sealed class PlantRun : IDisposable
         string phase = IdleSince is double since && !IsFinished
             ? string.Create(CultureInfo.InvariantCulture, $"idle {ChildProcess.Now - since:0} s")
             : Phase;
-        return curve.Count == 0
+        return _curve.Count == 0
             ? $"{Contestant}: {phase}"
-            : string.Create(CultureInfo.InvariantCulture, $"{Contestant}: {phase}, rss {curve[^1].Usage.Rss >> 20} MiB, live {live >> 20} MiB");
+            : string.Create(CultureInfo.InvariantCulture, $"{Contestant}: {phase}, rss {_curve[^1].Usage.Rss >> 20} MiB, live {_live >> 20} MiB");
     }
 
-    public void Dispose() => child.Dispose();
+    public void Dispose() => _child.Dispose();
 
     private void Hear(Message message)
     {
         switch (message.Subject)
         {
             case "warm":
-                Baseline = child.Exact();
-                hasBaseline = true;
-                child.Send("go");
+                Baseline = _child.Exact();
+                _hasBaseline = true;
+                _child.Send("go");
                 break;
             case "burst":
-                Phase = $"burst {message.Words[1]} of {bursts}";
+                Phase = $"burst {message.Words[1]} of {_bursts}";
                 break;
             case "live":
-                live = message.Whole(1);
+                _live = message.Whole(1);
                 break;
             case "idle":
                 IdleSince = message.Seconds;
-                live = LiveBytes = message.Whole(1);
+                _live = LiveBytes = message.Whole(1);
                 Seconds = message.Number(2);
                 break;
             case "result":
@@ -136,7 +136,7 @@ internal sealed class PlantRun : IDisposable
     private void Add(Usage usage)
     {
         Usage net = usage.Net(Baseline);
-        curve.Add(new CurvePoint(ChildProcess.Now, net, live));
+        _curve.Add(new CurvePoint(ChildProcess.Now, net, _live));
         PeakRss = Math.Max(PeakRss, net.Rss);
         PeakCharge = net.Charge is long charge ? Math.Max(PeakCharge ?? 0, charge) : null;
     }

@@ -13,6 +13,9 @@ namespace LowLevel.Perf;
 /// at the trace's own speed.</summary>
 internal sealed class ReplayCommand : ICommand
 {
+    // Behind the clock by more than this share of the run, what was in use is no longer what the curve says.
+    private const double LateTolerance = 0.05;
+
     private static readonly TimeSpan SampleInterval = TimeSpan.FromMilliseconds(50);
 
     public string Name => "replay";
@@ -36,7 +39,7 @@ internal sealed class ReplayCommand : ICommand
             runs.Add(Measure(plan, !onFirst));
         }
 
-        Print(runs);
+        Print(runs, plan.Curve.Seconds);
         foreach (ReplayRun run in runs)
         {
             report.Row(
@@ -109,7 +112,7 @@ internal sealed class ReplayCommand : ICommand
             CpuSeconds: end.Value.Number(4));
     }
 
-    private static void Print(List<ReplayRun> runs)
+    private static void Print(List<ReplayRun> runs, double curveSeconds)
     {
         Console.Out.WriteLine();
         Console.Out.WriteLine($"{"",-44}{"footprint",10}{"by RSS",8}{"time s",9}{"CPU s",8}   late, mean | most");
@@ -119,6 +122,11 @@ internal sealed class ReplayCommand : ICommand
                 CultureInfo.InvariantCulture,
                 $"{(run.Treated ? "arena, treatment on" : "arena, treatment off"),-44}{run.Footprint?.ToString("0.00", CultureInfo.InvariantCulture) ?? "-",10}"
                 + $"{run.FootprintRss,8:0.00}{run.BusySeconds,9:0.00}{run.CpuSeconds,8:0.00}   {run.MeanLate * 1000:0} ms | {run.MostLate * 1000:0} ms"));
+        }
+
+        if (runs.Exists(r => r.MostLate > curveSeconds * LateTolerance))
+        {
+            Console.Out.WriteLine("late: the machine could not follow; the footprint means little. Take a lower --speed or --scale");
         }
 
         Console.Out.WriteLine("published, whole guests, the same build (HyperAlloc artifact, EuroSys'25):");
@@ -142,8 +150,8 @@ internal sealed record ReplayRun(
 /// <summary>Byte-seconds under two sampled curves, by trapezoids, from 0 to an end.</summary>
 internal sealed class FootprintIntegral(double end)
 {
-    private double lastSeconds;
-    private Usage last = new(0, 0);
+    private double _lastSeconds;
+    private Usage _last = new(0, 0);
 
     public double Rss { get; private set; }
 
@@ -153,15 +161,15 @@ internal sealed class FootprintIntegral(double end)
     public void Add(double seconds, Usage usage)
     {
         double until = Math.Min(seconds, end);
-        double width = until - lastSeconds;
+        double width = until - _lastSeconds;
         if (width > 0)
         {
-            double part = width / (seconds - lastSeconds);
-            Rss += width * (last.Rss + ((usage.Rss - last.Rss) * part / 2));
-            Charge += width * (last.Charge + ((usage.Charge - last.Charge) * part / 2));
+            double part = width / (seconds - _lastSeconds);
+            Rss += width * (_last.Rss + ((usage.Rss - _last.Rss) * part / 2));
+            Charge += width * (_last.Charge + ((usage.Charge - _last.Charge) * part / 2));
         }
 
-        lastSeconds = seconds;
-        last = usage;
+        _lastSeconds = seconds;
+        _last = usage;
     }
 }

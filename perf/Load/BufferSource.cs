@@ -59,21 +59,21 @@ internal abstract class BufferSource : IDisposable
 /// <summary>This library.</summary>
 internal sealed class ArenaSource(PageArenaOptions options) : BufferSource
 {
-    private readonly PageArena arena = PageArena.Create(options);
+    private readonly PageArena _arena = PageArena.Create(options);
 
-    public override ArenaStatistics? Statistics => arena.GetStatistics();
+    public override ArenaStatistics? Statistics => _arena.GetStatistics();
 
     // Sound: the block is held until Give, and the caller touches Bytes bytes of it.
-    public override unsafe HeldBuffer Take(int bytes) => new((nint)arena.AllocatePages(BitOperations.Log2((uint)bytes) - 12), null, bytes);
+    public override unsafe HeldBuffer Take(int bytes) => new((nint)_arena.AllocatePages(BitOperations.Log2((uint)bytes) - 12), null, bytes);
 
     // Sound: each held buffer is given back once, by the load that took it.
-    public override unsafe void Give(HeldBuffer buffer) => arena.FreePages((void*)buffer.Address);
+    public override unsafe void Give(HeldBuffer buffer) => _arena.FreePages((void*)buffer.Address);
 
-    public override void Verify() => arena.Verify();
+    public override void Verify() => _arena.Verify();
 
     protected override void Dispose(bool disposing)
     {
-        arena.Dispose();
+        _arena.Dispose();
         base.Dispose(disposing);
     }
 }

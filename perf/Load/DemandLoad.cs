@@ -31,11 +31,11 @@ internal sealed class DemandLoad
 
     private static readonly double[] BlocksUpToOrder = Accumulate(BytesByOrder);
 
-    private readonly PageArena arena;
-    private readonly DemandCurve curve;
-    private readonly double scale;
-    private readonly Follower[] followers;
-    private volatile Exception? failure;
+    private readonly PageArena _arena;
+    private readonly DemandCurve _curve;
+    private readonly double _scale;
+    private readonly Follower[] _followers;
+    private volatile Exception? _failure;
 
     /// <param name="arena">What is driven.</param>
     /// <param name="curve">Already scaled, in bytes and in time.</param>
@@ -44,20 +44,20 @@ internal sealed class DemandLoad
     /// <param name="seed">Of everything random.</param>
     public DemandLoad(PageArena arena, DemandCurve curve, double scale, int threads, ulong seed)
     {
-        this.arena = arena;
-        this.curve = curve;
-        this.scale = scale;
-        followers = [.. Enumerable.Range(0, threads).Select(i => new Follower { Random = new SplitMix(unchecked((seed * 7_919) + (ulong)i)) })];
+        _arena = arena;
+        _curve = curve;
+        _scale = scale;
+        _followers = [.. Enumerable.Range(0, threads).Select(i => new Follower { Random = new SplitMix(unchecked((seed * 7_919) + (ulong)i)) })];
     }
 
     /// <summary>Bytes held now. Any thread.</summary>
-    public long LiveBytes => followers.Sum(f => Volatile.Read(ref f.Live));
+    public long LiveBytes => _followers.Sum(f => Volatile.Read(ref f.Live));
 
     /// <summary>Follows the curve to its end; calls back about every 50 ms.</summary>
     public DemandOutcome Run(Action tick)
     {
         long start = Stopwatch.GetTimestamp();
-        Thread[] threads = [.. followers.Select((f, i) => new Thread(() => Guarded(f, start)) { Name = $"job {i}" })];
+        Thread[] threads = [.. _followers.Select((f, i) => new Thread(() => Guarded(f, start)) { Name = $"job {i}" })];
         Array.ForEach(threads, t => t.Start());
         foreach (Thread thread in threads)
         {
@@ -67,21 +67,21 @@ internal sealed class DemandLoad
             }
         }
 
-        if (failure is not null)
+        if (_failure is not null)
         {
-            throw new MeasurementException($"the load failed: {failure.Message}", failure);
+            throw new MeasurementException($"the load failed: {_failure.Message}", _failure);
         }
 
         return new DemandOutcome(
-            followers.Sum(f => f.BusySeconds),
-            followers.Average(f => f.LateSum / curve.Steps.Count),
-            followers.Max(f => f.MostLate));
+            _followers.Sum(f => f.BusySeconds),
+            _followers.Average(f => f.LateSum / _curve.Steps.Count),
+            _followers.Max(f => f.MostLate));
     }
 
     /// <summary>Gives everything back. After <see cref="Run"/>.</summary>
     public void GiveBackAll()
     {
-        foreach (Follower follower in followers)
+        foreach (Follower follower in _followers)
         {
             SetCache(follower, 0);
             SetJobs(follower, 0);
@@ -96,13 +96,13 @@ internal sealed class DemandLoad
         }
         catch (Exception e)
         {
-            failure = e;
+            _failure = e;
         }
     }
 
     private void Follow(Follower follower, long start)
     {
-        foreach (DemandStep step in curve.Steps)
+        foreach (DemandStep step in _curve.Steps)
         {
             double late = Stopwatch.GetElapsedTime(start).TotalSeconds - step.Seconds;
             while (late < 0)
@@ -114,8 +114,8 @@ internal sealed class DemandLoad
             follower.LateSum += late;
             follower.MostLate = Math.Max(follower.MostLate, late);
             long begun = Stopwatch.GetTimestamp();
-            SetCache(follower, step.CacheBytes / followers.Length / PageSize);
-            SetJobs(follower, step.JobBytes / followers.Length / PageSize);
+            SetCache(follower, step.CacheBytes / _followers.Length / PageSize);
+            SetJobs(follower, step.JobBytes / _followers.Length / PageSize);
             follower.BusySeconds += Stopwatch.GetElapsedTime(begun).TotalSeconds;
         }
     }
@@ -173,7 +173,7 @@ internal sealed class DemandLoad
     {
         while (follower.Growing.Count < GrowingJobs)
         {
-            double mebibytes = 32 * Math.Pow(8, follower.Random.Fraction()) * scale;
+            double mebibytes = 32 * Math.Pow(8, follower.Random.Fraction()) * _scale;
             var fresh = new Job { WantedPages = Math.Max(1, (long)(mebibytes * 256)) };
             follower.Jobs.Add(fresh);
             follower.Growing.Add(fresh);
@@ -213,7 +213,7 @@ internal sealed class DemandLoad
     private unsafe Block Take(Follower follower, int order, MigrateType type)
     {
         // Sound: the block is ours, of 2^order pages, until Give.
-        var address = (byte*)arena.AllocatePages(order, type);
+        var address = (byte*)_arena.AllocatePages(order, type);
         var block = new Block((nint)address, order);
         for (long page = 0; page < block.Pages; page++)
         {
@@ -233,7 +233,7 @@ internal sealed class DemandLoad
             throw new MeasurementException($"a block of order {block.Order} lost its contents while it was held");
         }
 
-        arena.FreePages((void*)block.Address);
+        _arena.FreePages((void*)block.Address);
         Volatile.Write(ref follower.Live, follower.Live - (block.Pages * PageSize));
     }
 

@@ -44,24 +44,24 @@ internal sealed class ServiceLoad : IDisposable
 {
     private const int PageSize = 4096;
 
-    private readonly LoadShape shape;
-    private BufferSource? source;
-    private readonly Worker[] workers;
-    private readonly Barrier barrier;
-    private volatile bool stopping;
-    private volatile Exception? failure;
+    private readonly LoadShape _shape;
+    private BufferSource? _source;
+    private readonly Worker[] _workers;
+    private readonly Barrier _barrier;
+    private volatile bool _stopping;
+    private volatile Exception? _failure;
 
     public ServiceLoad(LoadShape shape)
     {
-        this.shape = shape;
-        barrier = new Barrier(shape.Threads + 1);
-        workers = new Worker[shape.Threads];
-        for (int i = 0; i < workers.Length; i++)
+        _shape = shape;
+        _barrier = new Barrier(_shape.Threads + 1);
+        _workers = new Worker[_shape.Threads];
+        for (int i = 0; i < _workers.Length; i++)
         {
-            workers[i] = new Worker(new SplitMix(unchecked((shape.Seed * 1_000_003) + (ulong)i)), shape.MostHeldByThread);
+            _workers[i] = new Worker(new SplitMix(unchecked((_shape.Seed * 1_000_003) + (ulong)i)), _shape.MostHeldByThread);
         }
 
-        for (int i = 0; i < workers.Length; i++)
+        for (int i = 0; i < _workers.Length; i++)
         {
             int index = i;
             new Thread(() => Serve(index)) { IsBackground = true, Name = $"service {i}" }.Start();
@@ -74,7 +74,7 @@ internal sealed class ServiceLoad : IDisposable
         get
         {
             long sum = 0;
-            foreach (Worker worker in workers)
+            foreach (Worker worker in _workers)
             {
                 sum += Volatile.Read(ref worker.Live);
             }
@@ -88,34 +88,34 @@ internal sealed class ServiceLoad : IDisposable
     /// <param name="tick">Runs in the calling thread.</param>
     public TimeSpan RunBurst(BufferSource from, Action tick)
     {
-        source = from;
+        _source = from;
         long start = Stopwatch.GetTimestamp();
-        barrier.SignalAndWait();
+        _barrier.SignalAndWait();
         for (int phase = 0; phase < 2; phase++)
         {
             // The coordinator takes part in both barriers of a burst but does not wait in them: it ticks.
-            while (barrier.ParticipantsRemaining > 1 && failure is null)
+            while (_barrier.ParticipantsRemaining > 1 && _failure is null)
             {
                 Thread.Sleep(5);
                 tick();
             }
 
-            barrier.SignalAndWait();
+            _barrier.SignalAndWait();
         }
 
         TimeSpan elapsed = Stopwatch.GetElapsedTime(start);
-        return failure is null ? elapsed : throw new MeasurementException($"the load failed: {failure.Message}", failure);
+        return _failure is null ? elapsed : throw new MeasurementException($"the load failed: {_failure.Message}", _failure);
     }
 
     /// <summary>Gives back every survivor, checking its contents.</summary>
     public void GiveBackAll()
     {
-        foreach (Worker worker in workers)
+        foreach (Worker worker in _workers)
         {
             foreach (HeldBuffer buffer in worker.Survivors)
             {
                 Check(buffer);
-                source!.Give(buffer);
+                _source!.Give(buffer);
                 worker.Live -= buffer.Bytes;
             }
 
@@ -125,25 +125,25 @@ internal sealed class ServiceLoad : IDisposable
 
     public void Dispose()
     {
-        stopping = true;
-        barrier.SignalAndWait();
-        barrier.Dispose();
+        _stopping = true;
+        _barrier.SignalAndWait();
+        _barrier.Dispose();
     }
 
     private void Serve(int index)
     {
         while (true)
         {
-            barrier.SignalAndWait();
-            if (stopping)
+            _barrier.SignalAndWait();
+            if (_stopping)
             {
                 return;
             }
 
-            Guarded(() => Rise(workers[index]));
-            barrier.SignalAndWait();
-            Guarded(() => Fall(workers[index], workers[(index + 1) % workers.Length]));
-            barrier.SignalAndWait();
+            Guarded(() => Rise(_workers[index]));
+            _barrier.SignalAndWait();
+            Guarded(() => Fall(_workers[index], _workers[(index + 1) % _workers.Length]));
+            _barrier.SignalAndWait();
         }
     }
 
@@ -156,13 +156,13 @@ internal sealed class ServiceLoad : IDisposable
         catch (Exception e)
         {
             // The threads go on to the barriers, so that the coordinator learns of it and nobody hangs.
-            failure = e;
+            _failure = e;
         }
     }
 
     private void Rise(Worker worker)
     {
-        long share = shape.PeakBytes / shape.Threads;
+        long share = _shape.PeakBytes / _shape.Threads;
         long burst = 0;
         while (burst < share)
         {
@@ -190,7 +190,7 @@ internal sealed class ServiceLoad : IDisposable
             (held[i], held[j]) = (held[j], held[i]);
         }
 
-        double survives = shape.Survivors / shape.Bursts;
+        double survives = _shape.Survivors / _shape.Bursts;
         foreach (HeldBuffer buffer in held)
         {
             if (worker.Random.Fraction() < survives)
@@ -214,10 +214,10 @@ internal sealed class ServiceLoad : IDisposable
             // One more zero bit is half as likely: 2^-n for n, which is the reciprocal of the size.
             step = BitOperations.TrailingZeroCount(worker.Random.Next());
         }
-        while (step >= shape.Classes);
+        while (step >= _shape.Classes);
 
-        int bytes = shape.SmallestBytes << step;
-        HeldBuffer buffer = source!.Take(bytes);
+        int bytes = _shape.SmallestBytes << step;
+        HeldBuffer buffer = _source!.Take(bytes);
         Span<byte> span = buffer.Span;
         for (int offset = 0; offset < bytes; offset += PageSize)
         {
@@ -232,7 +232,7 @@ internal sealed class ServiceLoad : IDisposable
     private void Give(Worker worker, HeldBuffer buffer)
     {
         Check(buffer);
-        source!.Give(buffer);
+        _source!.Give(buffer);
         Volatile.Write(ref worker.Live, worker.Live - buffer.Bytes);
     }
 

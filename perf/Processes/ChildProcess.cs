@@ -25,17 +25,17 @@ internal sealed class ChildProcess : IDisposable
     private static readonly TimeSpan ExitPatience = TimeSpan.FromSeconds(10);
     private static readonly Stopwatch Watch = Stopwatch.StartNew();
 
-    private readonly Process process;
-    private readonly string name;
-    private readonly ConcurrentQueue<Message> messages = new();
-    private volatile bool outputEnded;
+    private readonly Process _process;
+    private readonly string _name;
+    private readonly ConcurrentQueue<Message> _messages = new();
+    private volatile bool _outputEnded;
 
     private ChildProcess(string name, Process process)
     {
-        this.name = name;
-        this.process = process;
-        process.OutputDataReceived += (_, e) => Receive(e.Data);
-        process.BeginOutputReadLine();
+        _name = name;
+        _process = process;
+        _process.OutputDataReceived += (_, e) => Receive(e.Data);
+        _process.BeginOutputReadLine();
     }
 
     /// <summary>Seconds on the parent's clock.</summary>
@@ -45,22 +45,31 @@ internal sealed class ChildProcess : IDisposable
     /// "none": no memory cgroup is visible.</summary>
     public string ChargeSource { get; private set; } = "none";
 
-    private MemoryCgroup? Group { get; set; }
+    /// <summary>The child's own group; null where it has none, or has not told yet.</summary>
+    public MemoryCgroup? Group { get; private set; }
 
     /// <param name="name">For messages.</param>
     /// <param name="arguments">A command of <see cref="Program"/> and its options.</param>
     public static ChildProcess Start(string name, params string[] arguments)
     {
-        string host = Environment.ProcessPath ?? throw new MeasurementException("the program does not know its own path");
+        string program = typeof(ChildProcess).Assembly.Location;
+        string host = Environment.ProcessPath ?? "dotnet";
+        bool isItself = Path.GetFileName(host) == Path.GetFileNameWithoutExtension(program);
+        if (!isItself && Path.GetFileName(host) != "dotnet")
+        {
+            // Hosted by another program, a test for one.
+            host = Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet";
+        }
+
         var start = new ProcessStartInfo(host)
         {
             UseShellExecute = false,
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
         };
-        if (Path.GetFileNameWithoutExtension(host) == "dotnet")
+        if (!isItself)
         {
-            start.ArgumentList.Add(typeof(ChildProcess).Assembly.Location);
+            start.ArgumentList.Add(program);
         }
 
         foreach (string argument in arguments)
@@ -74,7 +83,7 @@ internal sealed class ChildProcess : IDisposable
     /// <summary>The next line, if there is one.</summary>
     public bool TryRead(out Message message)
     {
-        while (messages.TryDequeue(out message))
+        while (_messages.TryDequeue(out message))
         {
             if (message.Subject != "group")
             {
@@ -85,7 +94,7 @@ internal sealed class ChildProcess : IDisposable
             Group = ChargeSource == "own" ? MemoryCgroup.At((int)message.Whole(2), message.Words[3]) : null;
         }
 
-        return outputEnded && messages.IsEmpty ? throw Ended() : false;
+        return _outputEnded && _messages.IsEmpty ? throw Ended() : false;
     }
 
     /// <summary>Waits for a line of this subject; lines of other subjects on the way go to <paramref name="others"/>.</summary>
@@ -113,8 +122,8 @@ internal sealed class ChildProcess : IDisposable
     {
         try
         {
-            process.StandardInput.WriteLine(word);
-            process.StandardInput.Flush();
+            _process.StandardInput.WriteLine(word);
+            _process.StandardInput.Flush();
         }
         catch (IOException)
         {
@@ -130,11 +139,11 @@ internal sealed class ChildProcess : IDisposable
 
     public void Dispose()
     {
-        process.StandardInput.Close();
-        if (!process.WaitForExit(ExitPatience))
+        _process.StandardInput.Close();
+        if (!_process.WaitForExit(ExitPatience))
         {
-            process.Kill();
-            process.WaitForExit();
+            _process.Kill();
+            _process.WaitForExit();
         }
 
         // The child removes its own group on a regular end; here the rest, once the kernel has let go of the dead process.
@@ -143,14 +152,14 @@ internal sealed class ChildProcess : IDisposable
             Thread.Sleep(20);
         }
 
-        process.Dispose();
+        _process.Dispose();
     }
 
     private Usage Read(Func<int, long> resident)
     {
         try
         {
-            return new Usage(resident(process.Id), (long?)Group?.ChargeBytes);
+            return new Usage(resident(_process.Id), (long?)Group?.ChargeBytes);
         }
         catch (Exception e) when (e is IOException or InvalidDataException)
         {
@@ -162,18 +171,18 @@ internal sealed class ChildProcess : IDisposable
     {
         if (line is null)
         {
-            outputEnded = true;
+            _outputEnded = true;
         }
         else if (line.Length > 0)
         {
-            messages.Enqueue(new Message(Now, line.Split('\t')));
+            _messages.Enqueue(new Message(Now, line.Split('\t')));
         }
     }
 
     private MeasurementException Ended()
     {
-        process.WaitForExit(ExitPatience);
-        string code = process.HasExited ? process.ExitCode.ToString(CultureInfo.InvariantCulture) : "unknown";
-        return new MeasurementException($"{name}: its process ended before its measurement did, exit code {code}");
+        _process.WaitForExit(ExitPatience);
+        string code = _process.HasExited ? _process.ExitCode.ToString(CultureInfo.InvariantCulture) : "unknown";
+        return new MeasurementException($"{_name}: its process ended before its measurement did, exit code {code}");
     }
 }

@@ -9,28 +9,28 @@ namespace LowLevel.Perf;
 /// machine lets it, and at the end it moves back and removes that group. When the parent is gone, the child ends too.</summary>
 internal sealed class ChildSide : IDisposable
 {
-    private readonly MemoryCgroup? home;
-    private readonly MemoryCgroup? own;
+    private readonly MemoryCgroup? _home;
+    private readonly MemoryCgroup? _own;
 
     public ChildSide()
     {
         // Control-C reaches parent and child alike; the child ends, in order, because its parent has.
         Console.CancelKeyPress += (_, e) => e.Cancel = true;
-        home = MemoryCgroup.OfThisProcess();
-        own = home?.TryCreate(string.Create(CultureInfo.InvariantCulture, $"lowlevel-perf-{Environment.ProcessId}"));
-        if (own is not null && !own.TryEnter())
+        _home = MemoryCgroup.OfThisProcess();
+        _own = _home?.TryCreate(string.Create(CultureInfo.InvariantCulture, $"lowlevel-perf-{Environment.ProcessId}"));
+        if (_own is not null && !_own.TryEnter())
         {
-            own.TryRemove();
-            own = null;
+            _own.TryRemove();
+            _own = null;
         }
 
-        if (own is not null)
+        if (_own is not null)
         {
-            Say("group", "own", own.Version, own.Folder);
+            Say("group", "own", _own.Version, _own.Folder);
         }
         else
         {
-            Say("group", home?.ChargeBytes is null ? "none" : "shared");
+            Say("group", _home?.ChargeBytes is null ? "none" : "shared");
         }
     }
 
@@ -50,9 +50,9 @@ internal sealed class ChildSide : IDisposable
 
     public void Dispose()
     {
-        if (own is not null && home is not null && home.TryEnter())
+        if (_own is not null && _home is not null && _home.TryEnter())
         {
-            own.TryRemove();
+            _own.TryRemove();
         }
     }
 }

@@ -26,12 +26,12 @@ internal readonly record struct RecordedCall(SystemCall Call, nint Address, nuin
 /// facts about the machine may be replaced. Thread-safe.</summary>
 internal sealed class FaultyOperatingSystem(IOperatingSystem inner) : IOperatingSystem
 {
-    private readonly Lock guard = new();
-    private readonly List<RecordedCall> calls = [];
-    private readonly List<Fault> faults = [];
-    private int[]? nodes;
-    private ulong? limit;
-    private bool limitIsReplaced;
+    private readonly Lock _guard = new();
+    private readonly List<RecordedCall> _calls = [];
+    private readonly List<Fault> _faults = [];
+    private int[]? _nodes;
+    private ulong? _limit;
+    private bool _limitIsReplaced;
 
     public FaultyOperatingSystem()
         : this(LinuxSystem.Instance)
@@ -44,11 +44,11 @@ internal sealed class FaultyOperatingSystem(IOperatingSystem inner) : IOperating
 
     public ulong? CgroupMemoryLimitBytes
     {
-        get => limitIsReplaced ? limit : inner.CgroupMemoryLimitBytes;
-        set => (limit, limitIsReplaced) = (value, true);
+        get => _limitIsReplaced ? _limit : inner.CgroupMemoryLimitBytes;
+        set => (_limit, _limitIsReplaced) = (value, true);
     }
 
-    public ReadOnlySpan<int> MemoryNodes => nodes ?? inner.MemoryNodes;
+    public ReadOnlySpan<int> MemoryNodes => _nodes ?? inner.MemoryNodes;
 
     /// <summary>Null: the machine's own answer.</summary>
     public Func<int>? NodeOfCaller { get; set; }
@@ -63,20 +63,20 @@ internal sealed class FaultyOperatingSystem(IOperatingSystem inner) : IOperating
     {
         get
         {
-            lock (guard)
+            lock (_guard)
             {
-                return [.. calls];
+                return [.. _calls];
             }
         }
     }
 
-    public void SetMemoryNodes(params int[] value) => nodes = value;
+    public void SetMemoryNodes(params int[] value) => _nodes = value;
 
     public int Count(SystemCall call)
     {
-        lock (guard)
+        lock (_guard)
         {
-            return calls.FindAll(c => c.Call == call).Count;
+            return _calls.FindAll(c => c.Call == call).Count;
         }
     }
 
@@ -91,9 +91,9 @@ internal sealed class FaultyOperatingSystem(IOperatingSystem inner) : IOperating
             throw new ArgumentException("None is no failure; allowed: any other errno", nameof(errno));
         }
 
-        lock (guard)
+        lock (_guard)
         {
-            faults.Add(new Fault { Call = call, Advice = advice, Errno = errno, Skip = nth - 1, Left = times });
+            _faults.Add(new Fault { Call = call, Advice = advice, Errno = errno, Skip = nth - 1, Left = times });
         }
     }
 
@@ -103,9 +103,9 @@ internal sealed class FaultyOperatingSystem(IOperatingSystem inner) : IOperating
     /// <summary>No faults from now on.</summary>
     public void Heal()
     {
-        lock (guard)
+        lock (_guard)
         {
-            faults.Clear();
+            _faults.Clear();
         }
     }
 
@@ -154,9 +154,9 @@ internal sealed class FaultyOperatingSystem(IOperatingSystem inner) : IOperating
         Before?.Invoke(call, address, bytes);
         Errno planned = Planned(call, advice);
         Errno result = planned == Errno.None ? real() : planned;
-        lock (guard)
+        lock (_guard)
         {
-            calls.Add(new RecordedCall(call, address, bytes, advice, result));
+            _calls.Add(new RecordedCall(call, address, bytes, advice, result));
         }
 
         return result;
@@ -164,10 +164,10 @@ internal sealed class FaultyOperatingSystem(IOperatingSystem inner) : IOperating
 
     private Errno Planned(SystemCall call, MemoryAdvice advice)
     {
-        lock (guard)
+        lock (_guard)
         {
             Errno result = Errno.None;
-            foreach (Fault fault in faults)
+            foreach (Fault fault in _faults)
             {
                 if (fault.Call != call || (fault.Advice is MemoryAdvice only && only != advice))
                 {

@@ -84,46 +84,46 @@ public sealed class ServiceLoadTests
     /// <summary>Arrays, and who took and gave what.</summary>
     private sealed class CountingSource : BufferSource
     {
-        private readonly ConcurrentDictionary<byte[], string> takers = new(ReferenceEqualityComparer.Instance as IEqualityComparer<byte[]>);
-        private readonly ThreadLocal<byte[]> large = new(() => new byte[2 << 20]);
-        private long heldBytes;
-        private int given;
-        private int givenByAnother;
+        private readonly ConcurrentDictionary<byte[], string> _takers = new(ReferenceEqualityComparer.Instance as IEqualityComparer<byte[]>);
+        private readonly ThreadLocal<byte[]> _large = new(() => new byte[2 << 20]);
+        private long _heldBytes;
+        private int _given;
+        private int _givenByAnother;
 
         public ConcurrentDictionary<string, List<int>> Taken { get; } = new();
 
         public bool Twice { get; init; }
 
-        public long HeldBytes => Interlocked.Read(ref heldBytes);
+        public long HeldBytes => Interlocked.Read(ref _heldBytes);
 
-        public int Given => given;
+        public int Given => _given;
 
-        public int GivenByAnother => givenByAnother;
+        public int GivenByAnother => _givenByAnother;
 
         public override HeldBuffer Take(int bytes)
         {
             string thread = Thread.CurrentThread.Name!;
             Taken.GetOrAdd(thread, _ => []).Add(bytes);
-            Interlocked.Add(ref heldBytes, bytes);
-            byte[] array = Twice ? large.Value! : new byte[bytes];
-            takers[array] = thread;
+            Interlocked.Add(ref _heldBytes, bytes);
+            byte[] array = Twice ? _large.Value! : new byte[bytes];
+            _takers[array] = thread;
             return new HeldBuffer(0, array, bytes);
         }
 
         public override void Give(HeldBuffer buffer)
         {
-            Interlocked.Add(ref heldBytes, -buffer.Bytes);
-            Interlocked.Increment(ref given);
+            Interlocked.Add(ref _heldBytes, -buffer.Bytes);
+            Interlocked.Increment(ref _given);
             if (!Twice)
             {
-                Assert.True(takers.TryRemove(buffer.Array!, out string? taker));
-                Interlocked.Add(ref givenByAnother, taker == Thread.CurrentThread.Name ? 0 : 1);
+                Assert.True(_takers.TryRemove(buffer.Array!, out string? taker));
+                Interlocked.Add(ref _givenByAnother, taker == Thread.CurrentThread.Name ? 0 : 1);
             }
         }
 
         protected override void Dispose(bool disposing)
         {
-            large.Dispose();
+            _large.Dispose();
             base.Dispose(disposing);
         }
     }

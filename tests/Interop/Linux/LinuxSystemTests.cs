@@ -170,6 +170,14 @@ public sealed class LinuxSystemTests
         Assert.Equal(Os.MemoryNodes.ToArray(), Os.MemoryNodes.ToArray().Distinct().Order());
     }
 
+    [Fact]
+    public void The_node_that_libc_names_is_one_that_the_machine_has()
+    {
+        Assert.SkipUnless(LinuxSystem.TryCurrentNode(out int node), "this libc has no getcpu");
+        string online = System.IO.File.ReadAllText("/sys/devices/system/node/online");
+        Assert.Contains(node, LinuxSystem.ParseNodes(online));
+    }
+
     [Theory]
     [InlineData("0\n", new[] { 0 })]
     [InlineData("0-1,3", new[] { 0, 1, 3 })]
@@ -204,13 +212,13 @@ public sealed class LinuxSystemTests
     /// two pages without access.</summary>
     private sealed class Anonymous : IDisposable
     {
-        private readonly nint whole;
+        private readonly nint _whole;
 
         public Anonymous(nuint bytes, MemoryAdvice? advice = null, MemoryProtection protection = MemoryProtection.ReadWrite)
         {
             Bytes = bytes;
-            Assert.Equal(Errno.None, Os.MapAnonymous(bytes + (2 * PageSize), MemoryProtection.None, out whole));
-            Address = whole + PageSize;
+            Assert.Equal(Errno.None, Os.MapAnonymous(bytes + (2 * PageSize), MemoryProtection.None, out _whole));
+            Address = _whole + PageSize;
             Assert.Equal(Errno.None, Os.Protect(Address, bytes, protection));
             if (advice is MemoryAdvice wanted)
             {
@@ -222,6 +230,6 @@ public sealed class LinuxSystemTests
 
         public nuint Bytes { get; }
 
-        public void Dispose() => Assert.Equal(Errno.None, Os.Unmap(whole, Bytes + (2 * PageSize)));
+        public void Dispose() => Assert.Equal(Errno.None, Os.Unmap(_whole, Bytes + (2 * PageSize)));
     }
 }

@@ -1,0 +1,21 @@
+using System;
+using LowLevel.Allocator;
+
+namespace LowLevel.Perf;
+
+/// <summary>The arena that the reactor's and the ring's benchmarks look into: treatment is set up, and nobody but the benchmark
+/// works it.</summary>
+internal static class BenchArena
+{
+    public static PageArena Create(AerationContext context, int minimumOrder) => PageArena.Create(new PageArenaOptions
+    {
+        SizeBytes = (nuint)16 << 30,
+        CapBytes = (nuint)16 << 30,
+        MinFreeBytes = 0,
+        Zones = 1,
+        ThreadPages = false,
+
+        // Within an hour nothing has rested: the worker, if it is woken, finds nothing to do.
+        Aeration = new AerationOptions { Context = context, MinimumOrder = minimumOrder, Delay = TimeSpan.FromHours(1) },
+    });
+}
