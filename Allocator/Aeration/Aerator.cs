@@ -99,7 +99,7 @@ public sealed class Aerator
                 _reactor = new Reactor(_arena, _link.Device, _marks, _options.ReactorCapacity, _options.HostTimeout);
             }
 
-            Worker worker = new(_clock, _period, OnTime);
+            Worker worker = new(_clock, _period, Pass);
             _link.WorkArrived = worker.Signal;
             Volatile.Write(ref _worker, worker);
             Listen(_marks);
@@ -246,12 +246,6 @@ public sealed class Aerator
 
     /// <summary>Takes pages back from the balloon because an allocation would fail; true when any came.</summary>
     internal bool TryDeflate(uint pages) => _link is not null && _link.Deflate(pages) != 0;
-
-    private void OnTime()
-    {
-        // A failure of one pass must not end treatment for ever, and has nobody to be thrown at; bugs show as lost batches and in Verify.
-        Pass();
-    }
 
     /// <summary>The freeing thread treats its zone until it is under the mark (the RFC's way). If treatment is under way already, that
     /// will do. Bounded: each round takes at least one block, and no more rounds than the zone had batches.</summary>

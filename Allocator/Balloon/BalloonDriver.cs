@@ -27,6 +27,7 @@ internal sealed class BalloonDriver : ITreatmentDevice
     private readonly StatisticsQueue _statistics;
     private readonly Lock _service = new();
     private volatile bool _isLive;
+    private volatile bool _isShutDown;
     private int _capacity;
     private Feature _features;
 
@@ -114,7 +115,7 @@ internal sealed class BalloonDriver : ITreatmentDevice
     /// <summary>Starts the device, the first time too. In service already: nothing happens, so whoever sees no
     /// <see cref="Capacity"/> may simply call it.</summary>
     /// <returns>False: out of service. A report is still with the device (<see cref="TryRevoke"/> comes first), the device has
-    /// not acknowledged the reset, or it cannot be driven.</returns>
+    /// not acknowledged the reset, it cannot be driven, or the driver was shut down.</returns>
     public bool TryRestart()
     {
         if (IsInOrder)
@@ -123,7 +124,7 @@ internal sealed class BalloonDriver : ITreatmentDevice
         }
 
         Deadline deadline = new(_options.Clock, _options.ResetTimeout);
-        if (_reports.IsInFlight || !TryStop(deadline) || !_service.TryEnter(deadline.Left))
+        if (_isShutDown || _reports.IsInFlight || !TryStop(deadline) || !_service.TryEnter(deadline.Left))
         {
             return false;
         }
@@ -211,9 +212,10 @@ internal sealed class BalloonDriver : ITreatmentDevice
     }
 
     /// <summary>Ends service for good: resets the device and gives the balloon's pages back. True: the device can touch neither
-    /// a report's blocks nor any page of the balloon. May be called again after false.</summary>
+    /// a report's blocks nor any page of the balloon; the balloon's are the arena's again. May be called again after false.</summary>
     public bool TryShutDown(in Deadline deadline)
     {
+        _isShutDown = true;
         bool wasReset = TryStop(deadline);
         bool isSafe = _reports.TryAbandon(wasReset, deadline);
         if (!_service.TryEnter(deadline.Left))

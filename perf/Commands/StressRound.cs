@@ -24,7 +24,7 @@ internal sealed class StressRound(StressPlan plan)
         for (int segment = 0; segment < Segments && !shared.HasViolations; segment++)
         {
             InAllSlots(workers, shared, plan.Generations, w => w.Run(plan.Operations));
-            Quiescence(shared, workers, $"after segment {segment}");
+            Quiescence(shared, Held(shared, workers), $"after segment {segment}");
         }
 
         InAllSlots(workers, shared, 1, w => w.FreeAll());
@@ -64,9 +64,12 @@ internal sealed class StressRound(StressPlan plan)
         }
     }
 
-    private static void Quiescence(StressShared shared, StressWorker[] workers, string when)
+    /// <summary>What must hold when nobody works: the arena's invariants, with treatment running and stopped, and the accounts.</summary>
+    /// <param name="shared">The arena, and where violations are reported.</param>
+    /// <param name="held">Bytes that the threads hold.</param>
+    /// <param name="when">For the report.</param>
+    internal static void Quiescence(StressShared shared, long held, string when)
     {
-        long held = workers.Sum(w => w.HeldBytes) + shared.Handed.Sum(b => b.Bytes);
         try
         {
             shared.Arena.Verify();
@@ -83,6 +86,8 @@ internal sealed class StressRound(StressPlan plan)
             shared.Report($"{when}: {e}");
         }
     }
+
+    private static long Held(StressShared shared, StressWorker[] workers) => workers.Sum(w => w.HeldBytes) + shared.Handed.Sum(b => b.Bytes);
 
     /// <summary>Each byte of the arena has one owner, and the users' share is what the users hold.</summary>
     private static void Account(StressShared shared, long held, string when)
@@ -126,7 +131,7 @@ internal sealed class StressRound(StressPlan plan)
         try
         {
             shared.Arena.Trim();
-            Quiescence(shared, workers, "at the end");
+            Quiescence(shared, Held(shared, workers), "at the end");
             if (shared.Arena.TryAllocatePages(10, out void* block))
             {
                 shared.Arena.FreePages(block);

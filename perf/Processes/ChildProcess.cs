@@ -45,7 +45,8 @@ internal sealed class ChildProcess : IDisposable
     /// "none": no memory cgroup is visible.</summary>
     public string ChargeSource { get; private set; } = "none";
 
-    private MemoryCgroup? Group { get; set; }
+    /// <summary>The child's own group; null where it has none, or has not told yet.</summary>
+    public MemoryCgroup? Group { get; private set; }
 
     /// <param name="name">For messages.</param>
     /// <param name="arguments">A command of <see cref="Program"/> and its options.</param>

@@ -1,5 +1,4 @@
 using System;
-using System.Diagnostics;
 using System.IO;
 using System.Linq;
 using System.Text.Json;
@@ -21,7 +20,7 @@ public sealed class TraceCommandTests : IDisposable
     {
         string trace = Path.Combine(folder.FullName, "small.nettrace");
         string json = Path.Combine(folder.FullName, "rows.json");
-        (int code, string output) = Run("trace", "--seconds", "1", "--output", trace, "--json", json);
+        (int code, string output) = PerfProcess.Run(folder.FullName, "trace", "--seconds", "1", "--output", trace, "--json", json);
         Assert.True(code == 0, output);
 
         using JsonDocument report = JsonDocument.Parse(File.ReadAllText(json));
@@ -56,22 +55,5 @@ public sealed class TraceCommandTests : IDisposable
         Assert.Equal(2, Program.Run(["trace", option, value], output, error));
         Assert.Contains(named, Assert.Single(error.ToString().TrimEnd().Split('\n')), StringComparison.Ordinal);
         Assert.Equal(string.Empty, output.ToString());
-    }
-
-    private (int Code, string Output) Run(params string[] arguments)
-    {
-        var start = new ProcessStartInfo(Path.Combine(AppContext.BaseDirectory, "LowLevel.Perf"))
-        {
-            WorkingDirectory = folder.FullName,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-            RedirectStandardInput = true,
-        };
-        Array.ForEach(arguments, start.ArgumentList.Add);
-        using Process process = Process.Start(start)!;
-        var errors = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
-        string output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return (process.ExitCode, output + errors.GetAwaiter().GetResult());
     }
 }
