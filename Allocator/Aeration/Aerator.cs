@@ -59,7 +59,7 @@ public sealed class Aerator
     public int References => _marks?.References ?? 0;
 
     /// <summary>Blocks in a batch, as negotiated with the device; 0 while it takes none.</summary>
-    public int ReactorCapacity => _link?.Device.Capacity ?? 0;
+    public int ReactorCapacity => Math.Clamp(_link?.Device.Capacity ?? 0, 0, _options.ReactorCapacity);
 
     /// <summary>Batches treated since the arena was created.</summary>
     public long Cycles => _reactor?.Cycles ?? 0;
@@ -95,9 +95,8 @@ public sealed class Aerator
             if (_link is null)
             {
                 _link = _seams.Balloon(_arena, _arenaOptions);
-                int capacity = Math.Max(1, _link.Device.Capacity);
-                _marks = new HighWaterMarks(_arena.Plan.MinimumOrder, capacity);
-                _reactor = new Reactor(_arena, _link.Device, _marks, Math.Max(capacity, _options.ReactorCapacity), _options.HostTimeout);
+                _marks = new HighWaterMarks(_arena.Plan.MinimumOrder, ReactorCapacity == 0 ? _options.ReactorCapacity : ReactorCapacity);
+                _reactor = new Reactor(_arena, _link.Device, _marks, _options.ReactorCapacity, _options.HostTimeout);
             }
 
             Worker worker = new(_clock, _period, Pass);
@@ -182,9 +181,15 @@ public sealed class Aerator
         }
     }
 
-    /// <summary>Treats everything raw now, on the calling thread.</summary>
+    /// <summary>Treats everything raw now, on the calling thread. Called from inside a round (by who listens to its events, or frees in
+    /// the device's name) it leaves the work to that round: there is one batch.</summary>
     internal void TreatEverything()
     {
+        if (_treatment.IsHeldByCurrentThread)
+        {
+            return;
+        }
+
         lock (_treatment)
         {
             if (_reactor is not null && IsRunning)
@@ -197,6 +202,11 @@ public sealed class Aerator
     /// <summary>One timed pass; what the worker does. Tests call it with their own clock.</summary>
     internal void Pass()
     {
+        if (_treatment.IsHeldByCurrentThread)
+        {
+            return;
+        }
+
         lock (_treatment)
         {
             if (IsRunning)
@@ -210,7 +220,7 @@ public sealed class Aerator
         }
     }
 
-    /// <summary>Waits for a batch in flight; true when one was, and it has come back.</summary>
+    /// <summary>Waits for the batch in flight, if there is one. False: it has not come back in time, another try is not worth it.</summary>
     internal bool WaitForReactor()
     {
         ulong held = 0;
@@ -219,7 +229,13 @@ public sealed class Aerator
             held += zone.InReactorPages + zone.QuarantinedPages;
         }
 
-        if (held == 0 || !_treatment.TryEnter(_options.HostTimeout))
+        // Nothing in flight is no reason to give up: it may have come back since the caller's last try.
+        if (held == 0)
+        {
+            return true;
+        }
+
+        if (!_treatment.TryEnter(_options.HostTimeout))
         {
             return false;
         }
@@ -235,7 +251,8 @@ public sealed class Aerator
     /// will do. Bounded: each round takes at least one block, and no more rounds than the zone had batches.</summary>
     private void TreatInline(Zone zone)
     {
-        if (!_treatment.TryEnter())
+        // The lock lets its holder in again, and a free from inside a round would fill the batch that the device has.
+        if (_treatment.IsHeldByCurrentThread || !_treatment.TryEnter())
         {
             return;
         }

@@ -10,20 +10,27 @@ namespace LowLevel.Allocator;
 internal sealed class HighWaterMarks
 {
     private readonly Order _least;
-    private readonly ulong _start;
-    private readonly ulong _stop;
+    private ulong _start;
+    private ulong _stop;
     private int _references;
 
     /// <summary>The marks of a reactor of this capacity that treats this order and above.</summary>
     public HighWaterMarks(Order least, int capacity)
     {
         _least = least;
-        _start = 2ul * (ulong)capacity;
-        _stop = (ulong)capacity;
+        Follow(capacity);
     }
 
     /// <summary>The least order treated.</summary>
     public Order Least => _least;
+
+    /// <summary>Moves the marks with the reactor's capacity, which the device may lower or raise between batches. Readers may see the
+    /// old ones once more: marks are hints about when, not about what.</summary>
+    public void Follow(int capacity)
+    {
+        Volatile.Write(ref _start, 2ul * (ulong)capacity);
+        Volatile.Write(ref _stop, (ulong)capacity);
+    }
 
     /// <summary>Zones over the mark, plus one while a batch is under way.</summary>
     public int References => Volatile.Read(ref _references);

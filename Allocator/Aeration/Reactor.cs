@@ -81,6 +81,7 @@ internal sealed class Reactor
         }
 
         _batch.Limit(_device.Capacity);
+        _marks.Follow(_batch.Capacity);
         _marks.Hold();
         try
         {
