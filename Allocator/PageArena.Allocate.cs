@@ -202,7 +202,7 @@ public sealed partial class PageArena
                     zone.ReserveHighAtomicLocked(pfn);
                 }
 
-                zone.Exit();
+                zone.ExitQuietly();
                 if (taken)
                 {
                     return true;
@@ -252,7 +252,7 @@ public sealed partial class PageArena
                 any = true;
             }
 
-            zone.Exit();
+            zone.ExitQuietly();
         }
 
         return any;

@@ -50,7 +50,7 @@ public sealed partial class PageArena
             Fill(block, (nuint)PageMap.PagesOf(head) << PageblockLimits.PageShift, value);
         }
 
-        // No pin: the block that is being freed keeps the mappings until its budget is released, which is the last thing done.
+        // No pin: the block that is being freed keeps the mappings until its budget is released, the last thing done with them.
         if (head->Private == Zone.RangeOrder)
         {
             FreeRange(head, pfn, block);
@@ -65,7 +65,7 @@ public sealed partial class PageArena
 
         if (signalled is not null)
         {
-            Aerator.OnHighWaterMark(signalled);
+            Tell(signalled);
         }
     }
 
@@ -105,7 +105,7 @@ public sealed partial class PageArena
         zone.Enter();
         if (!Claim(head, ThreadPages.CachedState))
         {
-            zone.Exit();
+            zone.ExitQuietly();
             ThrowNotABlock(block);
         }
 
@@ -116,34 +116,55 @@ public sealed partial class PageArena
         return signalled;
     }
 
+    /// <summary>Frees a range piece by piece, a lock hold each. Locked says meanwhile that it is on its way: of two threads that free it
+    /// one gets through, whoever comes while pieces of it are free already.</summary>
     private unsafe void FreeRange(Page* head, Pfn pfn, void* block)
     {
         Zone zone = ZoneOf(pfn);
-        bool first = true;
-        while (true)
+        zone.Enter();
+        bool mine = head->State == PageState.User && head->Flags == PageFlags.Head;
+        if (mine)
+        {
+            head->Flags |= PageFlags.Locked;
+        }
+
+        zone.ExitQuietly();
+        if (!mine)
+        {
+            ThrowNotABlock(block);
+        }
+
+        bool done;
+        do
         {
             zone.Enter();
-            bool mine = head->State == PageState.User && (head->Flags & PageFlags.Head) != 0;
-            uint freed = mine ? zone.ShrinkRangeLocked(pfn, 0, BlockMarks.Raw(Epoch)) : 0;
-            bool done = mine && freed != 0 && head->State != PageState.User;
+            uint freed = zone.ShrinkRangeLocked(pfn, 0, BlockMarks.Raw(Epoch));
+            done = head->State != PageState.User;
             bool signalled = zone.Exit();
-            if (!mine && first)
-            {
-                ThrowNotABlock(block);
-            }
-
             Budget.Release(freed);
-            if (signalled && !done)
+            if (signalled)
+            {
+                Tell(zone);
+            }
+        }
+        while (!done);
+    }
+
+    /// <summary>Tells the aerator of a high-water mark. The block that was freed keeps the mappings no longer, so the caller may have to
+    /// do without: after Dispose there is nothing to treat.</summary>
+    private void Tell(Zone zone)
+    {
+        Interlocked.Increment(ref _pins);
+        try
+        {
+            if (!IsDisposed)
             {
                 Aerator.OnHighWaterMark(zone);
             }
-
-            if (done || !mine)
-            {
-                return;
-            }
-
-            first = false;
+        }
+        finally
+        {
+            Unpin();
         }
     }
 

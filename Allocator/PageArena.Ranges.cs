@@ -75,7 +75,7 @@ public sealed partial class PageArena
         head->Flags = PageFlags.Head;
         head->Private = Zone.RangeOrder;
         head->Index = order.Pages;
-        zone.Exit();
+        zone.ExitQuietly();
         FreeTail(zone, pfn, pages, marks);
     }
 
@@ -133,7 +133,7 @@ public sealed partial class PageArena
 
         zone.Enter();
         zero = zone.TryGrowRangeLocked(pages, alloc, out pfn);
-        zone.Exit();
+        zone.ExitQuietly();
         return zero;
     }
 
@@ -181,7 +181,7 @@ public sealed partial class PageArena
                 zone.UnisolateLocked(start + claimed, fine ? MigrateType.Unmovable : before);
             }
 
-            zone.Exit();
+            zone.ExitQuietly();
         }
 
         if (!fine && claimed != 0)
@@ -218,7 +218,7 @@ public sealed partial class PageArena
         Zone zone = ZoneOf(Pfn.FromPageblock(block));
         zone.Enter();
         bool done = zone.IsolateLocked(block);
-        zone.Exit();
+        zone.ExitQuietly();
         if (done)
         {
             _threads.DrainAll();
@@ -236,7 +236,7 @@ public sealed partial class PageArena
         bool signalled = zone.Exit();
         if (signalled)
         {
-            Aerator.OnHighWaterMark(zone);
+            Tell(zone);
         }
 
         return done;

@@ -80,7 +80,7 @@ public sealed partial class PageArena
                 treated += zone.Area(new Order(order)).Treated << order;
             }
 
-            zone.Exit();
+            zone.ExitQuietly();
             raw -= isolatedRaw;
             treated -= isolatedTreated;
         }

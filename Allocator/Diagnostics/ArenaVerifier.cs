@@ -86,6 +86,7 @@ internal static class ArenaVerifier
     {
         ListHead* list = zone.Area(order).List(type);
         ListHead* membrane = *zone.Area(order).MembraneOf(type);
+        ListHead* before = list;
         bool below = false;
         long raw = 0;
         long treated = 0;
@@ -94,7 +95,8 @@ internal static class ArenaVerifier
             Page* head = PageMap.PageOf(node);
             Pfn pfn = arena.Map.PfnOf(head);
             below |= node == membrane;
-            Require(node->Next->Prev == node, $"list links of {pfn} agree", 0, 1);
+            Require(node->Prev == before, $"list links of {pfn} agree", (ulong)node->Prev, (ulong)before);
+            before = node;
             Require(head->PageType.IsBuddy, $"{pfn} on a free list says Buddy", head->PageType.Value, 0);
             Require(head->Private == (ulong)order.Value, $"{pfn} has the order of its list", head->Private, (ulong)order.Value);
             Require(head->Index == (ulong)type, $"{pfn} knows the type of its list", head->Index, (ulong)type);
@@ -104,6 +106,7 @@ internal static class ArenaVerifier
             raw += below ? 0 : 1;
         }
 
+        Require(list->Prev == before, "a list ends where its head says", (ulong)list->Prev, (ulong)before);
         Require(below || membrane == list, "the membrane is a node of its list or its head", (ulong)membrane, (ulong)list);
         return (raw, treated);
     }

@@ -97,10 +97,10 @@ internal readonly struct ZoneWalk
 
     private unsafe void VerifyInterior(Pfn head, uint pages)
     {
+        Page* first = _arena.Map[head];
         for (uint i = 1; i < pages; i++)
         {
-            Page* page = _arena.Map[head + i];
-            ulong* words = (ulong*)page;
+            ulong* words = (ulong*)(first + i);
             ulong any = words[0] | words[1] | words[2] | words[3] | words[4] | words[5] | words[6] | words[7];
             ArenaVerifier.Require(any == 0, $"{head + i} inside the block at {head} is all-zero", any, 0);
         }

@@ -58,7 +58,7 @@ internal static class ThreadDrain
         // The zone gave its best block first; a stack is popped from its end.
         new Span<uint>(bin->Entries, taken).Reverse();
         bin->Count = (ushort)taken;
-        zone.Exit();
+        zone.ExitQuietly();
         if (ArenaEvents.Log.IsEnabled(EventLevel.Verbose, ArenaEvents.Keywords.Allocation))
         {
             ArenaEvents.Log.Refill(order.Value, taken);

@@ -55,6 +55,27 @@ public sealed class ArenaThreadsTests
         Assert.True(run.Met > Mutators * Steps / 4, $"{run.Met} allocations: too few");
     }
 
+    [Theory]
+    [InlineData(AerationContext.Worker, true, false, 9)]
+    [InlineData(AerationContext.FreeingThread, true, true, 3)]
+    public void The_same_with_the_balloon_and_the_host_of_this_process(AerationContext context, bool threadPages, bool checks, int least)
+    {
+        using PageArena arena = PageArena.CreateOn(LinuxSystem.Instance, Options(context, threadPages, checks, least));
+        Run run = new(arena);
+        run.ToTheEnd();
+        Assert.Null(run.Failure);
+        arena.Verify();
+        Assert.Equal(run.HeldPages << 12, arena.GetStatistics().AllocatedBytes);
+        run.FreeWhatIsLeft();
+        arena.Trim();
+        arena.Verify();
+        ArenaStatistics end = arena.GetStatistics();
+        Assert.Equal((0, 0, 0, 0), (end.AllocatedBytes, end.ThreadPagesBytes, end.InReactorBytes, end.IsolatedBytes));
+        Assert.Equal(end.ReservedBytes, end.UnreachedBytes + end.RawBytes + end.TreatedBytes + end.QuarantinedBytes);
+        Assert.Equal(0ul, arena.Budget.TakenPages);
+        Assert.True(end.Cycles > 10, $"{end.Cycles} cycles: treatment was not in play");
+    }
+
     private static PageArenaOptions Options(AerationContext context, bool threadPages, bool checks, int least) => new()
     {
         SizeBytes = 64 << 20,

@@ -110,6 +110,19 @@ public sealed class ReserveTests
     }
 
     [Fact]
+    public void What_is_in_use_of_the_reserve_makes_no_other_request_fail()
+    {
+        using ArenaProbe probe = new(8);
+        uint atomic = probe.Take(9, MigrateType.Unmovable, Atomic);
+        Assert.Equal((0u, 512ul), (atomic, probe.Zone.HighAtomicPages));
+        probe.Take(9);
+        Assert.Equal(1024u, probe.Take(10)); // all that is left, and none of it is reserved
+        probe.Free(atomic);
+        Assert.Null(probe.TryTake(10));
+        Assert.Equal(0u, probe.Take(9)); // given up before failing
+    }
+
+    [Fact]
     public void A_range_leaves_the_reserve_alone_until_it_would_fail()
     {
         using ArenaProbe probe = new(16);
