@@ -263,7 +263,8 @@ public sealed class TreatmentFaultTests
     {
         FaultyOperatingSystem os = new();
         ulong largest = 1ul << 44;
-        ArgumentOutOfRangeException refused = Assert.Throws<ArgumentOutOfRangeException>(() => ArenaPlan.From(new PageArenaOptions { SizeBytes = (nuint)largest + 1 }, os));
+        PageArenaOptions tooLarge = new() { SizeBytes = (nuint)largest + 1 };
+        ArgumentOutOfRangeException refused = Assert.Throws<ArgumentOutOfRangeException>(() => ArenaPlan.From(tooLarge, os));
         Assert.Contains("16 TiB", refused.Message, StringComparison.Ordinal);
         ArenaPlan plan = ArenaPlan.From(new PageArenaOptions { SizeBytes = (nuint)largest, CapBytes = 1 << 30, Zones = 3 }, os);
         ZoneSpan last = plan.Zones[^1];
