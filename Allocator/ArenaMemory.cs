@@ -77,6 +77,7 @@ internal sealed class ArenaMemory : IDisposable
         int memfd = -1;
         nint arena = 0;
         nint metadata = 0;
+        nint control = 0;
         try
         {
             if (options.Backing == ArenaBacking.Memfd)
@@ -94,14 +95,14 @@ internal sealed class ArenaMemory : IDisposable
             Require(errno, "mmap of the arena", bytes);
             // Unreadable metadata would turn a wild pointer into a crash instead of an exception: it stays readable.
             Require(os.MapAnonymous(plan.Bytes, pieces ? MemoryProtection.Read : MemoryProtection.ReadWrite, out metadata), "mmap of the struct pages", plan.Bytes);
-            Require(os.MapAnonymous(ControlLength, MemoryProtection.ReadWrite, out nint control), "mmap of the ring", ControlLength);
+            Require(os.MapAnonymous(ControlLength, MemoryProtection.ReadWrite, out control), "mmap of the ring", ControlLength);
             ArenaMemory memory = new(os, arena, bytes, memfd, plan, metadata, pieces) { Control = control };
             memory.Prepare(options);
             return memory;
         }
         catch
         {
-            Undo(os, arena, bytes, metadata, plan.Bytes, memfd);
+            Undo(os, arena, bytes, metadata, plan.Bytes, control, memfd);
             throw;
         }
     }
@@ -135,8 +136,7 @@ internal sealed class ArenaMemory : IDisposable
     {
         if (Interlocked.Exchange(ref _released, 1) == 0)
         {
-            _os.Unmap(Control, ControlLength);
-            Undo(_os, Base, Bytes, _metadata, _metadataBytes, Memfd);
+            Undo(_os, Base, Bytes, _metadata, _metadataBytes, Control, Memfd);
         }
     }
 
@@ -200,7 +200,7 @@ internal sealed class ArenaMemory : IDisposable
         return Errno.None;
     }
 
-    private static void Undo(IOperatingSystem os, nint arena, nuint bytes, nint metadata, nuint metadataBytes, int memfd)
+    private static void Undo(IOperatingSystem os, nint arena, nuint bytes, nint metadata, nuint metadataBytes, nint control, int memfd)
     {
         if (arena != 0)
         {
@@ -210,6 +210,11 @@ internal sealed class ArenaMemory : IDisposable
         if (metadata != 0)
         {
             os.Unmap(metadata, metadataBytes);
+        }
+
+        if (control != 0)
+        {
+            os.Unmap(control, ControlLength);
         }
 
         if (memfd >= 0)

@@ -310,14 +310,15 @@ public sealed partial class PageArena
             text.Append(CultureInfo.InvariantCulture, $" {free.Type} order {free.Order} x {free.Raw + free.Treated};");
         }
 
+        text.Append(now.Free.Count == 0 ? " none" : "");
         foreach (Zone zone in _zones)
         {
             if (zone.GrowthError != Errno.None)
             {
-                text.Append(CultureInfo.InvariantCulture, $" zone {zone.Number} could not grow: {zone.GrowthError};");
+                text.Append(CultureInfo.InvariantCulture, $"; zone {zone.Number} could not grow: {zone.GrowthError}");
             }
         }
 
-        return now.Free.Count == 0 ? text.Append(" none").ToString() : text.ToString();
+        return text.ToString();
     }
 }

@@ -10,13 +10,26 @@ internal sealed partial class Zone
     public Errno GrowthError { get; private set; }
 
     /// <summary>Whether a block may be taken: what stays free is not below the floor of the watermark (zone_watermark_ok: what was
-    /// never reached counts as free, the HighAtomic reserve only for those who may use it). Lock held.</summary>
+    /// never reached counts as free, what is free of the HighAtomic reserve only for those who may use it; v5.2 sets aside its used
+    /// pages as well and can fail with as much memory unused). Lock held.</summary>
     private unsafe bool WatermarkAllows(Order order, AllocFlags flags)
     {
         ulong free = _data->NrFree + UnreachedPages;
-        ulong reserved = (flags & (AllocFlags.Harder | AllocFlags.Oom)) != 0 ? 0 : _data->NrReservedHighatomic;
+        ulong reserved = (flags & (AllocFlags.Harder | AllocFlags.Oom)) != 0 ? 0 : FreeHighAtomicPages();
         ulong needed = Watermarks.Floor(Watermark(WatermarkLevel.Min), flags) + order.Pages + reserved;
         return free >= needed;
+    }
+
+    private unsafe ulong FreeHighAtomicPages()
+    {
+        ulong pages = 0;
+        for (int order = 0; order <= PageblockLimits.MaxOrder && _data->NrReservedHighatomic != 0; order++)
+        {
+            FreeArea area = Area(new Order(order));
+            pages += (ulong)(area.RawOf(MigrateType.HighAtomic) + area.TreatedOf(MigrateType.HighAtomic)) << order;
+        }
+
+        return pages;
     }
 
     /// <summary>Takes a block off the free lists. Its struct page says afterwards that it heads a block of this order and is owned by

@@ -55,8 +55,7 @@ internal sealed partial class ArenaModel
 
         foreach (Zone zone in _arena.Zones)
         {
-            ulong reserved = alloc == default ? zone.HighAtomicPages : 0;
-            ulong floor = Watermarks.Floor(zone.Watermark(WatermarkLevel.Min), alloc) + reserved;
+            ulong floor = Watermarks.Floor(zone.Watermark(WatermarkLevel.Min), alloc);
             bool allowed = zone.FreePages + zone.UnreachedPages >= pages + floor;
             Assert.False(allowed && HasBlock(zone, order), $"order {order} ({flags}) was refused although zone {zone.Number} has one: {Picture(_arena.GetStatistics())}");
         }

@@ -129,7 +129,14 @@ internal sealed class ScribblingBalloon(PageArena arena) : IBalloonLink, ITreatm
     {
     }
 
-    public uint Deflate(uint pages) => 0;
+    /// <summary>What it was asked for so far. It holds nothing, so nothing comes.</summary>
+    public uint DeflateAsked { get; private set; }
+
+    public uint Deflate(uint pages)
+    {
+        DeflateAsked += pages;
+        return 0;
+    }
 
     public bool TryClose(TimeSpan bound)
     {

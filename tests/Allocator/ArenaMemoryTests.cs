@@ -1,0 +1,248 @@
+using System;
+using System.Collections.Generic;
+using System.IO;
+using System.Linq;
+using LowLevel.Allocator;
+using LowLevel.Interop.Linux;
+using LowLevel.Native;
+using LowLevel.Tests.Fakes;
+using Xunit;
+
+namespace LowLevel.Tests.Allocator;
+
+/// <summary>What an arena asks of the operating system, what it costs there, and what happens when it is refused.</summary>
+public sealed class ArenaMemoryTests
+{
+    [Fact]
+    public unsafe void Sixty_four_gibibytes_cost_address_space_and_at_most_8_MiB()
+    {
+        using ArenaProbe first = new(4);
+        using ArenaProbe probe = new(64 << 10);
+        nint arena = (nint)probe.Arena.BaseAddress;
+        nint metadata = (nint)probe.Arena.Memory.ZoneAt(0);
+        const nuint MetadataBytes = (1 << 30) + (16 << 10); // struct pages and 4 bits for each of 32768 pageblocks
+        Assert.Equal(64L << 30, probe.Arena.GetStatistics().UnreachedBytes);
+        long before = KernelView.ResidentPages(metadata, MetadataBytes);
+        Assert.InRange(before, 1, 8 << 8);
+        Assert.Equal(0, KernelView.ResidentPages(arena, 1 << 30));
+        Assert.InRange(probe.Arena.GetStatistics().MetadataBytes, 0, 8L << 20);
+
+        // One page in use costs that page, and struct pages of 4 MiB.
+        *(byte*)probe.AddressOf(probe.Take(0)) = 1;
+        Assert.Equal(1, KernelView.ResidentPages(arena, 1 << 30));
+        Assert.InRange(KernelView.ResidentPages(metadata, MetadataBytes) - before, 1, 17);
+        probe.Arena.Verify();
+    }
+
+    [Fact]
+    public unsafe void Zeroed_pages_that_were_never_used_are_not_written()
+    {
+        using ArenaProbe probe = new(16);
+        uint block = probe.Take(10, MigrateType.Unmovable, AllocationFlags.Zeroed);
+        uint range = probe.TakeRange(1500, AllocationFlags.Zeroed);
+        Assert.Equal(0, KernelView.ResidentPages((nint)probe.Arena.BaseAddress, probe.Arena.SizeBytes));
+        Assert.Equal(0, ((byte*)probe.AddressOf(block))[12345] + ((byte*)probe.AddressOf(range))[1 << 22]);
+        *(byte*)probe.AddressOf(block) = 7;
+        probe.Free(block);
+        Assert.Equal(block, probe.Take(10, MigrateType.Unmovable, AllocationFlags.Zeroed));
+        Assert.Equal(0, *(byte*)probe.AddressOf(block));
+    }
+
+    [Fact]
+    public unsafe void Populate_makes_the_block_resident()
+    {
+        using ArenaProbe probe = new(8);
+        uint block = probe.Take(6, MigrateType.Unmovable, AllocationFlags.Populate);
+        Assert.Equal(64, KernelView.ResidentPages((nint)probe.Arena.BaseAddress, probe.Arena.SizeBytes));
+        Assert.True(KernelView.IsResident((nint)probe.AddressOf(block)));
+    }
+
+    [Fact]
+    public void A_block_that_cannot_be_made_resident_is_given_back_and_the_errno_is_named()
+    {
+        FaultyOperatingSystem os = new();
+        using ArenaProbe probe = new(8, null, os);
+        os.Fail(SystemCall.Advise, Errno.ENOMEM, times: 2, advice: MemoryAdvice.PopulateWrite);
+        Assert.Null(probe.TryTake(3, MigrateType.Movable, AllocationFlags.Populate));
+        string message = Assert.Throws<OutOfMemoryException>(() => probe.Take(3, MigrateType.Movable, AllocationFlags.Populate)).Message;
+        Assert.Contains("order 3 (32768 bytes), type Movable: MADV_POPULATE_WRITE failed: ENOMEM", message, StringComparison.Ordinal);
+        probe.Expect("M10:0");
+        Assert.Equal(0ul, probe.Arena.Budget.TakenPages);
+    }
+
+    [Fact]
+    public void The_mappings_carry_their_names_in_smaps()
+    {
+        using ArenaProbe probe = new(16, o => o.Name = "named-in-smaps");
+        probe.Free(probe.Take(0));
+        string[] names = [.. Named("named-in-smaps").Select(m => m.Name).Distinct().Order(StringComparer.Ordinal)];
+        Assert.SkipWhen(names.Length == 0, "this kernel has no CONFIG_ANON_VMA_NAME (Linux 5.17)");
+        Assert.Equal(["[anon:named-in-smaps-meta]", "[anon:named-in-smaps-ring]", "[anon:named-in-smaps]"], names);
+    }
+
+    [Theory]
+    [InlineData(HugePages.Advise, "hg", true)]
+    [InlineData(HugePages.Advise, "nh", false)]
+    [InlineData(HugePages.Never, "nh", true)]
+    [InlineData(HugePages.Never, "hg", false)]
+    [InlineData(HugePages.System, "hg", false)]
+    [InlineData(HugePages.System, "nh", false)]
+    public unsafe void Huge_page_advice_is_what_was_asked_for(HugePages option, string flag, bool set)
+    {
+        using ArenaProbe probe = new(16, o => o.HugePages = option);
+        IReadOnlyList<Mapping> arena = Smaps.Overlapping((nuint)probe.Arena.BaseAddress, probe.Arena.SizeBytes);
+        Assert.SkipWhen(!Directory.Exists("/sys/kernel/mm/transparent_hugepage"), "this kernel has no transparent huge pages");
+        Assert.All(arena, mapping => Assert.Equal(set, mapping.VmFlags.Contains(flag)));
+    }
+
+    [Fact]
+    public unsafe void Metadata_is_never_huge()
+    {
+        using ArenaProbe probe = new(64, o => o.HugePages = HugePages.Advise);
+        Assert.SkipWhen(!Directory.Exists("/sys/kernel/mm/transparent_hugepage"), "this kernel has no transparent huge pages");
+        Mapping metadata = Assert.Single(Smaps.Overlapping((nuint)probe.Arena.Memory.ZoneAt(0), 4096));
+        Assert.Contains("nh", metadata.VmFlags);
+    }
+
+    [Fact]
+    public unsafe void A_memfd_backs_the_arena_where_that_is_asked_for()
+    {
+        FaultyOperatingSystem os = new();
+        using (ArenaProbe probe = new(16, o => (o.Backing, o.Name) = (ArenaBacking.Memfd, "file-behind"), os))
+        {
+            IReadOnlyList<Mapping> arena = Smaps.Overlapping((nuint)probe.Arena.BaseAddress, probe.Arena.SizeBytes);
+            Assert.All(arena, mapping => Assert.Contains("memfd:file-behind", mapping.Name, StringComparison.Ordinal));
+            uint block = probe.Take(3);
+            *(int*)probe.AddressOf(block) = 17;
+            Assert.Equal(1, KernelView.ResidentPages((nint)probe.AddressOf(block), 8 * 4096));
+            probe.Free(block);
+            Assert.Equal(0, os.Count(SystemCall.Close));
+        }
+
+        Assert.Equal(1, os.Count(SystemCall.Close));
+        Assert.Equal(Mapped(os), Unmapped(os));
+    }
+
+    [Theory]
+    [InlineData(ArenaBacking.Anonymous, false)]
+    [InlineData(ArenaBacking.Anonymous, true)]
+    [InlineData(ArenaBacking.Memfd, false)]
+    [InlineData(ArenaBacking.Memfd, true)]
+    public void Whichever_call_of_the_reservation_fails_is_named_and_nothing_is_left_behind(ArenaBacking backing, bool overcommitRefused)
+    {
+        FaultyOperatingSystem healthy = System(overcommitRefused);
+        new ArenaProbe(200, o => o.Backing = backing, healthy).Dispose();
+        int tried = 0;
+        foreach (SystemCall call in new[] { SystemCall.MapAnonymous, SystemCall.MapShared, SystemCall.Protect, SystemCall.CreateMemfd })
+        {
+            for (int nth = 1; nth <= healthy.Count(call); nth++)
+            {
+                FaultyOperatingSystem os = System(overcommitRefused);
+                if (overcommitRefused && call == SystemCall.MapAnonymous && nth == 1)
+                {
+                    continue; // fails already
+                }
+
+                os.Fail(call, Errno.EAGAIN, nth);
+                string message = Assert.Throws<OutOfMemoryException>(() => new ArenaProbe(200, o => o.Backing = backing, os)).Message;
+                Assert.Contains(" bytes failed: EAGAIN", message, StringComparison.Ordinal);
+                Assert.Contains(call switch { SystemCall.CreateMemfd => "memfd_create", SystemCall.Protect => "mprotect", _ => "mmap" }, message, StringComparison.Ordinal);
+                Assert.Equal(Mapped(os), Unmapped(os));
+                Assert.Equal(os.Calls.Count(c => c.Call == SystemCall.CreateMemfd && c.Result == Errno.None), os.Count(SystemCall.Close));
+                tried++;
+            }
+        }
+
+        Assert.Equal(3 + (backing == ArenaBacking.Memfd ? 2 : 0) + (overcommitRefused ? 1 : 0), tried);
+        Assert.Equal(Mapped(healthy), Unmapped(healthy));
+    }
+
+    [Fact]
+    public void Advice_and_names_are_wishes()
+    {
+        FaultyOperatingSystem os = new();
+        os.FailAlways(SystemCall.Advise, Errno.EINVAL);
+        os.FailAlways(SystemCall.NameMapping, Errno.EINVAL);
+        using ArenaProbe probe = new(16, o => o.HugePages = HugePages.Advise, os);
+        probe.Free(probe.Take(5));
+        probe.Expect("U10:0");
+    }
+
+    [Fact]
+    public void Where_overcommit_is_refused_the_reservation_is_opened_in_pieces()
+    {
+        FaultyOperatingSystem os = System(overcommitRefused: true);
+        using ArenaProbe probe = new(200, null, os);
+        int prepared = os.Count(SystemCall.Protect);
+        Use(probe, probe.Take(0));
+        Assert.Equal(prepared + 2, os.Count(SystemCall.Protect)); // 64 MiB of pages and their struct pages
+        uint[] tens = probe.TakeMany(15, 10);
+        Assert.Equal(prepared + 2, os.Count(SystemCall.Protect));
+        Use(probe, [.. tens, probe.Take(10)]);
+        Assert.Equal(prepared + 4, os.Count(SystemCall.Protect));
+        uint range = probe.TakeRange(132 << 8); // the last pieces, the last of 8 MiB
+        Use(probe, range, range + (132 << 8) - 1);
+        Assert.Equal(prepared + 8, os.Count(SystemCall.Protect));
+        probe.Free(range);
+        probe.Free(tens);
+        probe.Arena.Verify();
+        Assert.Throws<ArgumentException>("block", () => probe.Free(5));
+    }
+
+    [Fact]
+    public void Growth_that_is_refused_is_named_and_tried_again_later()
+    {
+        FaultyOperatingSystem os = System(overcommitRefused: true);
+        using ArenaProbe probe = new(200, null, os);
+        foreach (int nth in new[] { 1, 2 })
+        {
+            os.Fail(SystemCall.Protect, Errno.ENOMEM, nth, times: 100);
+            Assert.Null(probe.TryTake(2));
+            string message = Assert.Throws<OutOfMemoryException>(() => probe.Take(2)).Message;
+            Assert.Contains("zone 0 could not grow: ENOMEM", message, StringComparison.Ordinal);
+            Assert.Throws<OutOfMemoryException>(() => probe.TakeRange(5000));
+            Assert.Equal((0ul, 200L << 20), (probe.Arena.Budget.TakenPages, probe.Arena.GetStatistics().UnreachedBytes));
+            probe.Arena.Verify();
+            os.Heal();
+        }
+
+        Use(probe, probe.Take(2));
+    }
+
+    [Fact]
+    public void A_free_of_pages_that_were_never_opened_throws_and_does_not_crash()
+    {
+        using ArenaProbe probe = new(200, null, System(overcommitRefused: true));
+        Assert.Throws<ArgumentException>("block", () => probe.Free(0));
+        Assert.Throws<ArgumentException>("block", () => probe.Free(199 << 8));
+    }
+
+    private static FaultyOperatingSystem System(bool overcommitRefused)
+    {
+        FaultyOperatingSystem os = new();
+        if (overcommitRefused)
+        {
+            os.Fail(SystemCall.MapAnonymous, Errno.ENOMEM);
+        }
+
+        return os;
+    }
+
+    private static unsafe void Use(ArenaProbe probe, params uint[] pages)
+    {
+        foreach (uint page in pages)
+        {
+            *(ulong*)probe.AddressOf(page) = page;
+        }
+    }
+
+    private static long Mapped(FaultyOperatingSystem os) => Sum(os, SystemCall.MapAnonymous);
+
+    private static long Unmapped(FaultyOperatingSystem os) => Sum(os, SystemCall.Unmap);
+
+    private static long Sum(FaultyOperatingSystem os, SystemCall call) =>
+        os.Calls.Where(c => c.Call == call && c.Result == Errno.None).Sum(c => (long)c.Bytes);
+
+    private static IReadOnlyList<Mapping> Named(string name) =>
+        [.. Smaps.Overlapping(0, nuint.MaxValue).Where(m => m.Name.Contains(name, StringComparison.Ordinal))];
+}
