@@ -109,7 +109,7 @@ public sealed class TreatmentContextTests
     public void A_free_from_inside_the_round_that_reaches_the_mark_does_not_start_another_round()
     {
         using TestPlant plant = FreeingThread();
-        nint[] blocks = plant.AllocateApart(9, 8);
+        nint[] blocks = plant.AllocateApart(9, TestPlant.StartMark - 1);
         nint[] inside = plant.Allocate(10, TestPlant.StartMark);
         plant.Balloon.WhileHeld = _ =>
         {
@@ -119,6 +119,7 @@ public sealed class TreatmentContextTests
             plant.Arena.Aerator.Pass();
         };
         plant.Free(blocks);
+        plant.Arena.Trim();
         plant.Check();
         plant.Arena.Trim();
         Assert.Equal([.. blocks, .. inside], plant.Reported().Order());
