@@ -50,12 +50,7 @@ public sealed partial class PageArena
             Fill(block, (nuint)PageMap.PagesOf(head) << PageblockLimits.PageShift, value);
         }
 
-<<<<<<< HEAD
         // No pin: the block that is being freed keeps the mappings until its budget is released, the last thing done with them.
-=======
-        // No pin: the block that is being freed keeps the mappings until its budget is released. Only who has to tell the aerator of a
-        // mark after that pins them first.
->>>>>>> faults
         if (head->Private == Zone.RangeOrder)
         {
             FreeRange(head, pfn, block);
@@ -68,31 +63,9 @@ public sealed partial class PageArena
             signalled = FreeToZone(head, pfn, block);
         }
 
-        Tell(signalled);
-    }
-
-    /// <summary>Keeps the mappings for a zone whose mark was reached; before the budget of the block that did it is released.</summary>
-    private Zone? PinFor(Zone? signalled)
-    {
         if (signalled is not null)
         {
-<<<<<<< HEAD
             Tell(signalled);
-=======
-            Interlocked.Increment(ref _pins);
-        }
-
-        return signalled;
-    }
-
-    /// <summary>Tells the aerator of a mark that was reached, with no lock held and outside the thread's pages.</summary>
-    private void Tell(Zone? pinned)
-    {
-        if (pinned is not null)
-        {
-            Aerator.OnHighWaterMark(pinned);
-            Unpin();
->>>>>>> faults
         }
     }
 
@@ -117,7 +90,7 @@ public sealed partial class PageArena
         head->FreedAt = Epoch;
         if (bin->Count >= bin->High)
         {
-            signalled = PinFor(ThreadDrain.Oldest(this, bin, order, type, bin->Batch));
+            signalled = ThreadDrain.Oldest(this, bin, order, type, bin->Batch);
             mine.Note(refill: false);
         }
 
@@ -138,7 +111,7 @@ public sealed partial class PageArena
 
         Order order = new((int)head->Private);
         zone.FreeLocked(pfn, order, Map.TypeOf(pfn), BlockMarks.Raw(Epoch));
-        Zone? signalled = PinFor(zone.Exit() ? zone : null);
+        Zone? signalled = zone.Exit() ? zone : null;
         Budget.Release(order.Pages);
         return signalled;
     }
@@ -165,7 +138,6 @@ public sealed partial class PageArena
         do
         {
             zone.Enter();
-<<<<<<< HEAD
             uint freed = zone.ShrinkRangeLocked(pfn, 0, BlockMarks.Raw(Epoch));
             done = head->State != PageState.User;
             bool signalled = zone.Exit();
@@ -193,25 +165,6 @@ public sealed partial class PageArena
         finally
         {
             Unpin();
-=======
-            bool mine = head->State == PageState.User && (head->Flags & PageFlags.Head) != 0;
-            uint freed = mine ? zone.ShrinkRangeLocked(pfn, 0, BlockMarks.Raw(Epoch)) : 0;
-            bool done = mine && freed != 0 && head->State != PageState.User;
-            Zone? signalled = PinFor(zone.Exit() ? zone : null);
-            if (!mine && first)
-            {
-                ThrowNotABlock(block);
-            }
-
-            Budget.Release(freed);
-            Tell(signalled);
-            if (done || !mine)
-            {
-                return;
-            }
-
-            first = false;
->>>>>>> faults
         }
     }
 

@@ -146,7 +146,8 @@ public sealed class ArenaMemoryTests
                 os.Fail(call, Errno.EAGAIN, nth);
                 string message = Assert.Throws<OutOfMemoryException>(() => new ArenaProbe(200, o => o.Backing = backing, os)).Message;
                 Assert.Contains(" bytes failed: EAGAIN", message, StringComparison.Ordinal);
-                Assert.Contains(call switch { SystemCall.CreateMemfd => "memfd_create", SystemCall.Protect => "mprotect", _ => "mmap" }, message, StringComparison.Ordinal);
+                string name = call switch { SystemCall.CreateMemfd => "memfd_create", SystemCall.Protect => "mprotect", _ => "mmap" };
+                Assert.Contains(name, message, StringComparison.Ordinal);
                 Assert.Equal(Mapped(os), Unmapped(os));
                 Assert.Equal(os.Calls.Count(c => c.Call == SystemCall.CreateMemfd && c.Result == Errno.None), os.Count(SystemCall.Close));
                 tried++;
