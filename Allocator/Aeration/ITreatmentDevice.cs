@@ -40,8 +40,9 @@ internal interface ITreatmentDevice : IDisposable
     /// <summary>Waits until the batch that <see cref="React"/> published has come back, at most <paramref name="timeout"/>.</summary>
     SettleResult Settle(TimeSpan timeout);
 
-    /// <summary>After <see cref="SettleResult.TimedOut"/>: resets the device. True once it can no longer touch the batch (its
-    /// claim was cancelled, or the claimed call has returned, and the reset is acknowledged); may be called again after false.</summary>
+    /// <summary>After <see cref="SettleResult.TimedOut"/>: resets the device and takes the batch back. True once it can no longer touch the
+    /// batch: in this process when its claim was cancelled or the claimed call has returned; elsewhere when it has acknowledged the
+    /// reset. May be called again after false.</summary>
     bool TryRevoke(TimeSpan timeout);
 
     /// <summary>Brings a device that was reset back into service (negotiates again). False: it stays out of service.</summary>

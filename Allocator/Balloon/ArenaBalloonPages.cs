@@ -32,7 +32,7 @@ internal sealed class ArenaBalloonPages : IBalloonPages
         }
 
         ReadOnlySpan<Zone> zones = _arena.Zones;
-        int first = (int)((uint)Interlocked.Increment(ref _turn) % (uint)zones.Length);
+        int first = (int)(unchecked((uint)Interlocked.Increment(ref _turn)) % (uint)zones.Length);
         for (int i = 0; i < zones.Length; i++)
         {
             Zone zone = zones[(first + i) % zones.Length];

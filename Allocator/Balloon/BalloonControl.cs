@@ -96,7 +96,7 @@ internal sealed class BalloonControl
 
     private int DeflateOffset(int request)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)request, (uint)DeflatesMax);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(unchecked((uint)request), (uint)DeflatesMax);
         return _offsets.Deflate + (request * PageNumbersMax * sizeof(uint));
     }
 

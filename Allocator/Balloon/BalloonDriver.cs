@@ -1,4 +1,5 @@
 using System;
+using System.Diagnostics.Tracing;
 using System.Threading;
 using LowLevel.Interop.Balloon;
 using LowLevel.Interop.Virtio;
@@ -249,6 +250,11 @@ internal sealed class BalloonDriver : ITreatmentDevice
     {
         _isLive = false;
         bool wasReset = _transport.TryReset(deadline);
+        if (ArenaEvents.Log.IsEnabled(EventLevel.Warning, ArenaEvents.Keywords.Host))
+        {
+            ArenaEvents.Log.DeviceReset();
+        }
+
         if (_service.TryEnter(deadline.Left))
         {
             _balloon.TryAbandon(wasReset, deadline);

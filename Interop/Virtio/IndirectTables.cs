@@ -68,7 +68,7 @@ internal sealed class IndirectTables
     /// <summary>Writes one entry. Sound: the whole area was translated when it was mapped, and both indexes are this side's own.</summary>
     public unsafe void Write(short table, int entry, in VirtqDescriptor value)
     {
-        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual((uint)entry, (uint)Entries);
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(unchecked((uint)entry), (uint)Entries);
         _host[(table * Entries) + entry] = value;
     }
 }

@@ -143,7 +143,7 @@ internal abstract class VirtioDevice
     }
 
     /// <summary>The largest size of a queue.</summary>
-    public int QueueSizeMax(int queue) => (uint)queue < (uint)_sizes.Length ? _sizes[queue] : 0;
+    public int QueueSizeMax(int queue) => unchecked((uint)queue) < (uint)_sizes.Length ? _sizes[queue] : 0;
 
     /// <summary>The driver sets up a queue.</summary>
     public void SetQueue(int queue, int size, VirtqueueAddresses addresses)
@@ -167,7 +167,7 @@ internal abstract class VirtioDevice
     /// one.</summary>
     public void Serve(int queue)
     {
-        if ((uint)queue >= (uint)_queues.Length)
+        if (unchecked((uint)queue) >= (uint)_queues.Length)
         {
             Break(ProtocolFault.QueueUnknown);
             return;

@@ -167,7 +167,7 @@ public sealed class ArenaMemoryPoolTests : IDisposable
             for (int i = 0; i < 5000; i++)
             {
                 IMemoryOwner<byte> owner = pool.Rent(random.Next(1, 40_000));
-                byte mark = (byte)random.Next();
+                byte mark = (byte)random.Next(256);
                 owner.Memory.Span.Fill(mark);
                 shared.Enqueue((owner, mark));
                 if (random.Next(8) != 0 && shared.TryDequeue(out (IMemoryOwner<byte> Owner, byte Mark) other))
