@@ -15,6 +15,8 @@ public sealed class Aerator
 
     private static readonly TimeSpan s_idlePeriod = TimeSpan.FromMilliseconds(250);
 
+    private static readonly TimeSpan s_leastSleep = TimeSpan.FromMilliseconds(1);
+
     private readonly PageArena _arena;
     private readonly AerationOptions _options;
     private readonly PageArenaOptions _arenaOptions;
@@ -99,7 +101,7 @@ public sealed class Aerator
                 _reactor = new Reactor(_arena, _link.Device, _marks, _options.ReactorCapacity, _options.HostTimeout);
             }
 
-            Worker worker = new(_clock, _period, Pass);
+            Worker worker = new(_clock, UntilNextEpoch, Pass);
             _link.WorkArrived = worker.Signal;
             Volatile.Write(ref _worker, worker);
             Listen(_marks);
@@ -306,13 +308,21 @@ public sealed class Aerator
         zone.Exit();
     }
 
+    /// <summary>How long until the next epoch may begin; what the worker sleeps. Counted from the epoch and not from the last pass: a
+    /// pass that a signal brought forward must not make the others late.</summary>
+    private TimeSpan UntilNextEpoch()
+    {
+        TimeSpan left = _period - _clock.GetElapsedTime(Volatile.Read(ref _epochBegan));
+        return left > s_leastSleep ? left : s_leastSleep;
+    }
+
     /// <summary>At most one epoch per pass, and none before its time: a worker that was late must not make young blocks look old.</summary>
     private void AdvanceEpoch()
     {
         long now = _clock.GetTimestamp();
         if (_clock.GetElapsedTime(_epochBegan, now) >= _period)
         {
-            _epochBegan = now;
+            Volatile.Write(ref _epochBegan, now);
             _arena.Epoch++;
         }
     }

@@ -3,12 +3,12 @@ using System.Threading;
 
 namespace LowLevel.Allocator;
 
-/// <summary>A background thread that runs an action every period, and early when signalled. Under the system's clock it sleeps by
-/// itself; under another one a timer of that clock wakes it.</summary>
+/// <summary>A background thread that runs an action when it is due, and early when signalled; an early run does not put the next due
+/// one off. Under the system's clock it sleeps by itself; under another one a timer of that clock wakes it.</summary>
 internal sealed class Worker
 {
     private readonly TimeProvider _clock;
-    private readonly TimeSpan _period;
+    private readonly Func<TimeSpan> _untilDue;
     private readonly Action _action;
     private readonly object _gate = new();
     private readonly Thread _thread;
@@ -16,11 +16,11 @@ internal sealed class Worker
     private bool _woken;
     private bool _stopping;
 
-    /// <summary>A worker that has not started yet.</summary>
-    public Worker(TimeProvider clock, TimeSpan period, Action action)
+    /// <summary>A worker that has not started yet. It asks <paramref name="untilDue"/> before each sleep.</summary>
+    public Worker(TimeProvider clock, Func<TimeSpan> untilDue, Action action)
     {
         _clock = clock;
-        _period = period;
+        _untilDue = untilDue;
         _action = action;
         _thread = new Thread(Run) { IsBackground = true, Name = "LowLevel aerator" };
     }
@@ -46,19 +46,22 @@ internal sealed class Worker
 
     private void Run()
     {
-        bool system = ReferenceEquals(_clock, TimeProvider.System);
-        using ITimer? timer = system ? null : _clock.CreateTimer(_ => Wake(stop: false), null, _period, _period);
-        int sleep = system ? Math.Max(1, (int)Math.Min(_period.TotalMilliseconds, int.MaxValue)) : Timeout.Infinite;
-        while (Sleep(sleep))
+        using ITimer? timer = ReferenceEquals(_clock, TimeProvider.System)
+            ? null
+            : _clock.CreateTimer(_ => Wake(stop: false), null, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        while (Sleep(timer))
         {
             Volatile.Write(ref _signalled, 0);
             _action();
         }
     }
 
-    /// <summary>Until the period is over, a signal, or the end; false at the end.</summary>
-    private bool Sleep(int milliseconds)
+    /// <summary>Until the action is due, a signal, or the end; false at the end.</summary>
+    private bool Sleep(ITimer? timer)
     {
+        TimeSpan due = _untilDue();
+        timer?.Change(due, Timeout.InfiniteTimeSpan);
+        int milliseconds = timer is null ? (int)Math.Ceiling(due.TotalMilliseconds) : Timeout.Infinite;
         // A monitor and not an event: signals may come after the thread has ended, when nothing must be disposed under them.
         lock (_gate)
         {

@@ -263,7 +263,7 @@ internal sealed class BalloonDriver : ITreatmentDevice
     {
         _transport.AddStatus(DeviceStatus.Acknowledge);
         _transport.AddStatus(DeviceStatus.Driver);
-        Feature features = Choose(_transport.OfferedFeatures);
+        Feature features = BalloonFeatures.Choose(_transport, _options);
         if ((features & Feature.Version1) == 0)
         {
             return false;
@@ -289,24 +289,6 @@ internal sealed class BalloonDriver : ITreatmentDevice
 
         _transport.AddStatus(DeviceStatus.DriverOk);
         return (_transport.Status & (DeviceStatus.DriverOk | DeviceStatus.NeedsReset)) == DeviceStatus.DriverOk;
-    }
-
-    private Feature Choose(Feature offered)
-    {
-        Feature features = offered & (Feature.Version1 | Feature.MustTellHost | Feature.DeflateOnOom);
-        if (_transport.QueueSizeMax(BalloonLimits.StatsQueue) >= BalloonControl.SmallQueueSize)
-        {
-            features |= offered & Feature.StatsQueue;
-        }
-
-        features |= _options.UseIndirect ? offered & Feature.IndirectDescriptors : 0;
-        features |= _options.UseEventIndex ? offered & Feature.EventIndex : 0;
-
-        // Contents that must not change need a host that knows the value; without one there are no reports (5.5.6.7.1).
-        features |= _options.PoisonValue is not null ? offered & Feature.PagePoison : 0;
-        bool contentsAreSafe = _options.PoisonValue is null || (features & Feature.PagePoison) != 0;
-        bool hasQueue = _transport.QueueSizeMax(BalloonLimits.ReportingQueue) > 0;
-        return features | (contentsAreSafe && hasQueue ? offered & Feature.PageReporting : 0);
     }
 
     private bool SetUpQueues()

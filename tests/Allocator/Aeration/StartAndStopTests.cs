@@ -35,7 +35,8 @@ public sealed class StartAndStopTests
         plant.Arena.Trim();
         plant.Arena.Aerator.Stop();
         Assert.Equal((10, 0), (plant.Raw(9), plant.Treated(9)));
-        Assert.Equal((0, 0, 0L, Stage.Idle), (plant.Arena.Aerator.References, plant.Arena.Aerator.ReactorCapacity, plant.Arena.Aerator.Cycles, plant.Arena.Aerator.Stage));
+        Aerator aerator = plant.Arena.Aerator;
+        Assert.Equal((0, 0, 0L, Stage.Idle), (aerator.References, aerator.ReactorCapacity, aerator.Cycles, aerator.Stage));
     }
 
     [Fact]

@@ -28,6 +28,17 @@ public sealed class TreatmentContextTests
     }
 
     [Fact]
+    public unsafe void In_the_freeing_thread_the_last_part_of_a_range_may_reach_the_mark_too()
+    {
+        using TestPlant plant = FreeingThread();
+        plant.Free((nint)plant.Arena.AllocateRange(TestPlant.StartMark * (4 << 20)));
+        Assert.Equal(TestPlant.StartMark, plant.Treated(10) + plant.Raw(10));
+        Assert.True(plant.Treated(10) > TestPlant.Capacity);
+        Assert.Equal(0, plant.Arena.Aerator.References);
+        plant.Check();
+    }
+
+    [Fact]
     public void In_the_freeing_thread_what_is_left_below_the_stop_mark_is_treated_when_it_has_rested()
     {
         using TestPlant plant = FreeingThread();
@@ -98,7 +109,7 @@ public sealed class TreatmentContextTests
     public void A_free_from_inside_the_round_that_reaches_the_mark_does_not_start_another_round()
     {
         using TestPlant plant = FreeingThread();
-        nint[] blocks = plant.AllocateApart(9, 8);
+        nint[] blocks = plant.AllocateApart(9, TestPlant.StartMark - 1);
         nint[] inside = plant.Allocate(10, TestPlant.StartMark);
         plant.Balloon.WhileHeld = _ =>
         {
@@ -108,6 +119,7 @@ public sealed class TreatmentContextTests
             plant.Arena.Aerator.Pass();
         };
         plant.Free(blocks);
+        plant.Arena.Trim();
         plant.Check();
         plant.Arena.Trim();
         Assert.Equal([.. blocks, .. inside], plant.Reported().Order());

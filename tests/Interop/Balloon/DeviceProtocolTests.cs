@@ -4,6 +4,7 @@ using System.Threading.Tasks;
 using LowLevel.Interop.Balloon;
 using LowLevel.Interop.Virtio;
 using LowLevel.Native;
+using LowLevel.Tests.Interop.Virtio;
 using Xunit;
 
 namespace LowLevel.Tests.Interop.Balloon;
@@ -212,5 +213,101 @@ public sealed class DeviceProtocolTests : IDisposable
         lets.Set();
         await serving;
         Assert.Equal([DeviceFixture.Range(1, 1), DeviceFixture.Range(3, 1)], _f.Reports.Dropped);
+    }
+
+    /// <summary>B18: one thread is about to leave the queue when another notifies; one of the two must see the request.</summary>
+    [Fact]
+    public async Task Two_threads_that_serve_at_once_leave_no_request_behind()
+    {
+        const int Rounds = 20_000;
+        _f.Negotiate().Start();
+        _f.Device.QueueInterrupt = null;
+        using SpinningPair pair = new();
+        Task serving = Task.Factory.StartNew(
+            () =>
+            {
+                for (int i = 0; i < Rounds; i++)
+                {
+                    pair.Meet(1);
+                    _f.Device.Serve(BalloonLimits.DeflateQueue);
+                    pair.Meet(1);
+                }
+            },
+            TestContext.Current.CancellationToken, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        DriverQueue queue = _f.Queues[BalloonLimits.DeflateQueue];
+        int left = 0;
+        for (int i = 0; i < Rounds; i++)
+        {
+            Assert.True(queue.TryAdd([DeviceFixture.Read(4)], 0));
+            pair.Meet(0);
+            if (queue.Publish())
+            {
+                _f.Device.Serve(BalloonLimits.DeflateQueue);
+            }
+
+            pair.Meet(0);
+            if (!queue.TryReap(out _))
+            {
+                left++;
+                _f.Device.Serve(BalloonLimits.DeflateQueue);
+                Assert.True(queue.TryReap(out _));
+            }
+        }
+
+        await serving;
+        Assert.Equal((0, (long)Rounds), (left, _f.Device.Counters.DeflatedPages));
+    }
+
+    /// <summary>The same made certain: the notification comes while the queue is being served, and is not the server's to forget.</summary>
+    [Fact]
+    public void A_notification_while_a_queue_is_served_makes_the_server_look_again()
+    {
+        CountingDevice device = new(_f.Memory);
+        device.AddStatus(DeviceStatus.Acknowledge);
+        device.AddStatus(DeviceStatus.Driver);
+        device.AcceptFeatures(Feature.Version1);
+        device.AddStatus(DeviceStatus.FeaturesOk);
+        device.SetQueue(0, 16, DeviceFixture.Place(0));
+        device.AddStatus(DeviceStatus.DriverOk);
+        device.Interruptions = 2;
+        device.Serve(0);
+        Assert.Equal(3, device.Looks);
+        device.Serve(0);
+        Assert.Equal(4, device.Looks);
+    }
+
+    /// <summary>Is notified again by each of its first looks at the queue.</summary>
+    private sealed class CountingDevice(GuestMemory memory) : VirtioDevice(memory, Feature.Version1, [16])
+    {
+        public int Interruptions { get; set; }
+
+        public int Looks { get; private set; }
+
+        public override uint ConfigGeneration => 0;
+
+        public override uint ReadConfig(int offset) => 0;
+
+        public override void WriteConfig(int offset, uint value)
+        {
+        }
+
+        protected override void BeforeServing(int queue, DeviceQueue ring)
+        {
+            Looks++;
+            if (Interruptions-- > 0)
+            {
+                Serve(queue);
+            }
+        }
+
+        protected override bool Handle(int queue, DescriptorChain chain, out uint written)
+        {
+            written = 0;
+            return true;
+        }
+
+        protected override void OnReset()
+        {
+        }
     }
 }
