@@ -113,6 +113,16 @@ internal sealed partial class Zone
         return GrowthError == Errno.None;
     }
 
+    /// <summary>Opens what a range will probably grow into, without the lock: that may be many calls. What it misses, growing does.</summary>
+    public void OpenAhead(ulong pages)
+    {
+        ulong from = ReachedPfn;
+        if (pages <= End - from)
+        {
+            _ = _memory.Open(new Pfn((uint)from), pages);
+        }
+    }
+
     /// <summary>Takes never-used pages for a range; the caller owns them as one head afterwards. Lock held.</summary>
     public unsafe bool TryGrowRangeLocked(ulong pages, AllocFlags flags, out Pfn pfn)
     {

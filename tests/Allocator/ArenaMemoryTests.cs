@@ -226,6 +226,23 @@ public sealed class ArenaMemoryTests
     }
 
     [Fact]
+    public unsafe void A_long_range_is_opened_before_the_zone_lock_is_taken()
+    {
+        FaultyOperatingSystem os = System(overcommitRefused: true);
+        using ArenaProbe probe = new(400, null, os);
+        ZoneData* zone = probe.Arena.Memory.ZoneAt(0);
+        int opened = 0;
+        int underLock = 0;
+        os.Before = (call, _, _) =>
+        {
+            opened += call == SystemCall.Protect ? 1 : 0;
+            underLock += call == SystemCall.Protect && zone->Lock != 0 ? 1 : 0;
+        };
+        Use(probe, probe.TakeRange(390 << 8));
+        Assert.Equal((14, 0), (opened, underLock));
+    }
+
+    [Fact]
     public void Growth_that_is_refused_is_named_and_tried_again_later()
     {
         FaultyOperatingSystem os = System(overcommitRefused: true);
