@@ -267,7 +267,7 @@ public sealed class Aerator
             }
 
             ulong rounds = (zone.RawBlocks(_arena.Plan.MinimumOrder) / (ulong)Math.Max(1, ReactorCapacity)) + 1;
-            while (rounds-- != 0 && zone.IsOverHighWaterMark && _reactor.Round(restedOnly: false, zone) == RoundResult.Treated)
+            for (; rounds != 0 && zone.IsOverHighWaterMark && _reactor.Round(restedOnly: false, zone) == RoundResult.Treated; rounds--)
             {
                 SettleMark(zone);
             }
@@ -291,8 +291,9 @@ public sealed class Aerator
         }
 
         ulong rounds = (2 * blocks) + 1;
-        while (rounds-- != 0 && _reactor!.Round(restedOnly, only) == RoundResult.Treated)
+        while (rounds != 0 && _reactor!.Round(restedOnly, only) == RoundResult.Treated)
         {
+            rounds--;
         }
 
         foreach (Zone zone in _arena.Zones)

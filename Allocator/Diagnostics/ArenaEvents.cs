@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Diagnostics.Tracing;
 using LowLevel.Native;
 
@@ -31,7 +32,7 @@ internal sealed class ArenaEvents : EventSource
         Put(data, 0, &arena);
         Put(data, 1, &bytes);
         Put(data, 2, &zones);
-        WriteEventCore(1, 3, data);
+        Write(1, 3, data);
     }
 
     /// <summary>Arena <paramref name="arena"/> refuses new work; <paramref name="bytes"/> were still in users' hands.</summary>
@@ -42,7 +43,7 @@ internal sealed class ArenaEvents : EventSource
         EventData* data = stackalloc EventData[2];
         Put(data, 0, &arena);
         Put(data, 1, &bytes);
-        WriteEventCore(2, 2, data);
+        Write(2, 2, data);
     }
 
     /// <summary>One stage of a zone's reactor has ended: the order that the round treats (-1 where a stage has none), the pages
@@ -58,7 +59,7 @@ internal sealed class ArenaEvents : EventSource
         Put(data, 3, &pages);
         Put(data, 4, &blocks);
         Put(data, 5, &microseconds);
-        WriteEventCore(3, 6, data);
+        Write(3, 6, data);
     }
 
     /// <summary>A batch came back raw or not at all; <paramref name="reason"/> says why (refused, failed, timed out, revoked).</summary>
@@ -69,7 +70,7 @@ internal sealed class ArenaEvents : EventSource
         fixed (char* text = reason)
         {
             EventData data = new() { DataPointer = (nint)text, Size = (reason.Length + 1) * sizeof(char) };
-            WriteEventCore(4, 1, &data);
+            Write(4, 1, &data);
         }
     }
 
@@ -82,7 +83,7 @@ internal sealed class ArenaEvents : EventSource
         Put(data, 0, &zone);
         Put(data, 1, &order);
         Put(data, 2, &raw);
-        WriteEventCore(5, 3, data);
+        Write(5, 3, data);
     }
 
     /// <summary>A thread's pages took <paramref name="count"/> blocks from a zone.</summary>
@@ -102,7 +103,7 @@ internal sealed class ArenaEvents : EventSource
         Put(data, 0, &order);
         Put(data, 1, &type);
         Put(data, 2, &freeBytes);
-        WriteEventCore(8, 3, data);
+        Write(8, 3, data);
     }
 
     /// <summary>The driver reset the balloon device (VIRTIO 1.2, 2.1): it was lost, broke the protocol, or the arena ends.</summary>
@@ -115,7 +116,7 @@ internal sealed class ArenaEvents : EventSource
     {
         // Sound: as in ArenaCreated.
         EventData data = new() { DataPointer = (nint)(&pages), Size = sizeof(long) };
-        WriteEventCore(10, 1, &data);
+        Write(10, 1, &data);
     }
 
     /// <summary>The balloon gave <paramref name="pages"/> pages (4 KiB) back to the arena.</summary>
@@ -124,8 +125,12 @@ internal sealed class ArenaEvents : EventSource
     {
         // Sound: as in ArenaCreated.
         EventData data = new() { DataPointer = (nint)(&pages), Size = sizeof(long) };
-        WriteEventCore(11, 1, &data);
+        Write(11, 1, &data);
     }
+
+    [NonEvent]
+    [UnconditionalSuppressMessage("Trimming", "IL2026", Justification = "Every argument of every event is a number, an enumeration or a string.")]
+    private unsafe void Write(int id, int count, EventData* data) => WriteEventCore(id, count, data);
 
     [NonEvent]
     private unsafe void Pair(int id, int first, int second)
@@ -134,7 +139,7 @@ internal sealed class ArenaEvents : EventSource
         EventData* data = stackalloc EventData[2];
         Put(data, 0, &first);
         Put(data, 1, &second);
-        WriteEventCore(id, 2, data);
+        Write(id, 2, data);
     }
 
     [NonEvent]

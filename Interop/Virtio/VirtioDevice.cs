@@ -4,7 +4,7 @@ using LowLevel.Native;
 
 namespace LowLevel.Interop.Virtio;
 
-/// <summary>What a driver did out of order. The first one stands until reset.</summary>
+/// <summary>What a driver did out of order. The first one stands until reset, except for a notification that came too early.</summary>
 internal enum ProtocolFault
 {
     /// <summary>Nothing wrong.</summary>
@@ -319,10 +319,10 @@ internal abstract class VirtioDevice
     }
 
     /// <summary>The driver cannot be worked with: NEEDS_RESET, and no queue is served until then (2.1.1). A notification that came
-    /// too early is only noted: it asks for nothing.</summary>
+    /// too early is only noted: it asks for nothing, and one from before a reset may arrive behind it.</summary>
     private void Break(ProtocolFault fault)
     {
-        if (Fault == ProtocolFault.None)
+        if (Fault is ProtocolFault.None or ProtocolFault.NotifiedTooEarly)
         {
             Fault = fault;
         }

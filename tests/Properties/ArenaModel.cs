@@ -205,7 +205,7 @@ internal sealed partial class ArenaModel : IDisposable
             4 when some is { Pages: > 1 } => (byte*)some.Address(_arena) + ((nuint)(1 + (operation.C % ((int)some.Pages - 1))) << PageShift),
             _ => start + ((nuint)(operation.C % _owner.Length) << PageShift),
         };
-        nuint page = (nuint)(wrong - start) >> PageShift;
+        nuint page = unchecked((nuint)(wrong - start)) >> PageShift;
         if (page < (nuint)_owner.Length && _owner[page] is Block owner && (byte*)owner.Address(_arena) == wrong)
         {
             return; // drawn by chance: a live head

@@ -126,6 +126,12 @@ public sealed class DeviceProtocolTests : IDisposable
         _f.Device.AddStatus(DeviceStatus.DriverOk);
         _f.Device.Serve(4);
         Assert.True(queue.TryReap(out _));
+
+        // It was only noted, and hides no real fault.
+        Assert.True(queue.TryAdd([new QueueBuffer(ulong.MaxValue, 2, true)], 1));
+        queue.Publish();
+        _f.Device.Serve(4);
+        Assert.Equal(ProtocolFault.Chain, _f.Device.Fault);
     }
 
     [Fact]
