@@ -131,6 +131,7 @@ public sealed partial class PageArena
             return false;
         }
 
+        zone.OpenAhead(grown);
         zone.Enter();
         zero = zone.TryGrowRangeLocked(pages, alloc, out pfn);
         zone.ExitQuietly();

@@ -87,9 +87,15 @@ internal sealed partial class Zone
     /// never resident and need no treatment until somebody has used them.</summary>
     private unsafe bool GrowLocked(Order order, MigrateType type, out Pfn pfn, out BlockMarks marks)
     {
-        pfn = new Pfn((uint)_data->ReachedPfn);
+        pfn = default;
         marks = BlockMarks.Fresh;
-        if (UnreachedPages < PageblockLimits.PagesPerMaxBlock || !OpenLocked(pfn, PageblockLimits.PagesPerMaxBlock))
+        if (UnreachedPages < PageblockLimits.PagesPerMaxBlock)
+        {
+            return false;
+        }
+
+        pfn = new Pfn((uint)_data->ReachedPfn);
+        if (!OpenLocked(pfn, PageblockLimits.PagesPerMaxBlock))
         {
             return false;
         }
@@ -107,13 +113,29 @@ internal sealed partial class Zone
         return GrowthError == Errno.None;
     }
 
+    /// <summary>Opens what a range will probably grow into, without the lock: that may be many calls. What it misses, growing does.</summary>
+    public void OpenAhead(ulong pages)
+    {
+        ulong from = ReachedPfn;
+        if (pages <= End - from)
+        {
+            _ = _memory.Open(new Pfn((uint)from), pages);
+        }
+    }
+
     /// <summary>Takes never-used pages for a range; the caller owns them as one head afterwards. Lock held.</summary>
     public unsafe bool TryGrowRangeLocked(ulong pages, AllocFlags flags, out Pfn pfn)
     {
-        pfn = new Pfn((uint)_data->ReachedPfn);
+        pfn = default;
         ulong whole = (pages + PageblockLimits.PagesPerMaxBlock - 1) & ~(ulong)(PageblockLimits.PagesPerMaxBlock - 1);
         ulong left = _data->NrFree + UnreachedPages;
-        if (UnreachedPages < whole || left < whole + Watermarks.Floor(Watermark(WatermarkLevel.Min), flags) || !OpenLocked(pfn, whole))
+        if (UnreachedPages < whole || whole > uint.MaxValue || left < whole + Watermarks.Floor(Watermark(WatermarkLevel.Min), flags))
+        {
+            return false; // a range has fewer than 2^32 pages: who walks the struct pages counts in 32 bits
+        }
+
+        pfn = new Pfn((uint)_data->ReachedPfn);
+        if (!OpenLocked(pfn, whole))
         {
             return false;
         }

@@ -35,6 +35,28 @@ public sealed class ArenaMemoryTests
     }
 
     [Fact]
+    public void The_largest_arena_can_be_used_to_its_last_page()
+    {
+        // No Verify here: it would read 256 GiB of struct pages.
+        using ArenaProbe probe = new(16 << 20);
+        Assert.Throws<OutOfMemoryException>(() => probe.TakeRange(1ul << 32)); // one page more than a range can have
+        Assert.Equal(0u, probe.TakeRange((1ul << 32) - 1024));
+        uint last = probe.Take(9);
+        Assert.Equal((uint.MaxValue - 1023, uint.MaxValue - 511), (last, probe.Take(9)));
+        Assert.Null(probe.TryTake(0));
+        Assert.Null(probe.TryTake(0, MigrateType.Movable, AllocationFlags.Atomic));
+        probe.Free(last);
+        Assert.True(probe.Arena.IsolatePageblock((1u << 23) - 2));
+        Assert.Null(probe.TryTake(0));
+        Assert.True(probe.Arena.UnisolatePageblock((1u << 23) - 2, MigrateType.Movable));
+        Assert.Equal(last, probe.Take(0));
+        Assert.Equal((0L, (16L << 40) - (511 << 12)), (probe.Arena.GetStatistics().UnreachedBytes, probe.Arena.GetStatistics().AllocatedBytes));
+
+        // The range is not freed piece by piece, which would write a struct page for each 4 MiB of it: the mappings go at once.
+        probe.Arena.Memory.Dispose();
+    }
+
+    [Fact]
     public unsafe void Zeroed_pages_that_were_never_used_are_not_written()
     {
         using ArenaProbe probe = new(16);
@@ -78,6 +100,19 @@ public sealed class ArenaMemoryTests
         string[] names = [.. Named("named-in-smaps").Select(m => m.Name).Distinct().Order(StringComparer.Ordinal)];
         Assert.SkipWhen(names.Length == 0, "this kernel has no CONFIG_ANON_VMA_NAME (Linux 5.17)");
         Assert.Equal(["[anon:named-in-smaps-meta]", "[anon:named-in-smaps-ring]", "[anon:named-in-smaps]"], names);
+    }
+
+    [Fact]
+    public unsafe void Each_mapping_is_named_over_its_whole_length()
+    {
+        FaultyOperatingSystem os = new();
+        using ArenaProbe probe = new(16, null, os);
+        nint control = probe.Arena.Memory.Control;
+        nint zones = (nint)probe.Arena.Memory.ZoneAt(0);
+        RecordedCall[] named = [.. os.Calls.Where(c => c.Call == SystemCall.NameMapping)];
+        Assert.Equal([(nint)probe.Arena.BaseAddress, zones, control], named.Select(c => c.Address));
+        Assert.Equal(os.Calls.Where(c => c.Call == SystemCall.MapAnonymous).Select(c => c.Bytes).Skip(1), named.Select(c => c.Bytes).Skip(1));
+        Assert.Equal(probe.Arena.SizeBytes, named[0].Bytes);
     }
 
     [Theory]
@@ -188,6 +223,23 @@ public sealed class ArenaMemoryTests
         probe.Free(tens);
         probe.Arena.Verify();
         Assert.Throws<ArgumentException>("block", () => probe.Free(5));
+    }
+
+    [Fact]
+    public unsafe void A_long_range_is_opened_before_the_zone_lock_is_taken()
+    {
+        FaultyOperatingSystem os = System(overcommitRefused: true);
+        using ArenaProbe probe = new(400, null, os);
+        ZoneData* zone = probe.Arena.Memory.ZoneAt(0);
+        int opened = 0;
+        int underLock = 0;
+        os.Before = (call, _, _) =>
+        {
+            opened += call == SystemCall.Protect ? 1 : 0;
+            underLock += call == SystemCall.Protect && zone->Lock != 0 ? 1 : 0;
+        };
+        Use(probe, probe.TakeRange(390 << 8));
+        Assert.Equal((14, 0), (opened, underLock));
     }
 
     [Fact]

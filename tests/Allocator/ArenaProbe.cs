@@ -40,7 +40,7 @@ internal sealed class ArenaProbe : IDisposable
 
     public PageArena Arena { get; }
 
-    public StepClock Clock { get; } = new();
+    public ManualClock Clock { get; } = new();
 
     /// <summary>The host, where treatment is on.</summary>
     public ScribblingBalloon? Balloon { get; }

@@ -4,6 +4,7 @@ using System.Linq;
 using LowLevel.Allocator;
 using LowLevel.Interop.Linux;
 using LowLevel.Native;
+using LowLevel.Tests.Fakes;
 using Xunit;
 
 namespace LowLevel.Tests.Properties;
@@ -16,7 +17,7 @@ internal sealed partial class ArenaModel : IDisposable
 
     private readonly ArenaSetup _setup;
     private readonly PageArena _arena;
-    private readonly StepClock _clock = new();
+    private readonly ManualClock _clock = new();
     private readonly ScribblingBalloon? _balloon;
     private readonly List<Block> _live = [];
     private readonly Block?[] _owner;

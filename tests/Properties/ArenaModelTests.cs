@@ -1,6 +1,5 @@
 using System;
 using System.Linq;
-using CsCheck;
 using LowLevel.Native;
 using Xunit;
 
@@ -20,31 +19,6 @@ public sealed class ArenaModelTests
         {
             RunLong(ArenaSetup.All[setup], seed, 5000);
         }
-    }
-
-    [Fact]
-    public void Short_random_sequences_hold_in_every_setup_and_shrink_when_they_do_not() =>
-        Gen.Select(Gen.Int[0, ArenaSetup.All.Length - 1], Operations)
-            .Sample(
-                (setup, operations) => RunShort(ArenaSetup.All[setup], operations),
-                iter: 150,
-                threads: 1,
-                print: found => $"setup {found.Item1}: [{string.Join(", ", found.Item2)}]");
-
-    private static Gen<ArenaOperation[]> Operations { get; } =
-        Gen.Select(Gen.Int[0, 255], Gen.Int[0, (1 << 20) - 1], Gen.Int[0, (1 << 20) - 1], Gen.Int[0, (1 << 20) - 1])
-            .Select((kind, a, b, c) => new ArenaOperation(ArenaOperation.KindOf(kind), a, b, c))
-            .Array[1, 120];
-
-    private static void RunShort(ArenaSetup setup, ArenaOperation[] operations)
-    {
-        using ArenaModel model = new(setup);
-        foreach (ArenaOperation operation in operations)
-        {
-            model.Step(operation);
-        }
-
-        model.Finish();
     }
 
     private static void RunLong(ArenaSetup setup, int seed, int steps)

@@ -15,7 +15,7 @@ namespace LowLevel.Tests.Properties;
 public sealed class ArenaThreadsTests
 {
     private const int Mutators = 5;
-    private const int Steps = 1500;
+    private const int Steps = 1000;
 
     public static TheoryData<AerationContext, bool, bool, int> Runs => new()
     {
