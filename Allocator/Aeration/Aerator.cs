@@ -97,7 +97,8 @@ public sealed class Aerator
             if (_link is null)
             {
                 _link = _seams.Balloon(_arena, _arenaOptions);
-                _marks = new HighWaterMarks(_arena.Plan.MinimumOrder, ReactorCapacity == 0 ? _options.ReactorCapacity : ReactorCapacity);
+                int capacity = ReactorCapacity == 0 ? _options.ReactorCapacity : ReactorCapacity;
+                _marks = new HighWaterMarks(_arena.Plan.MinimumOrder, capacity, _options.Context == AerationContext.FreeingThread);
                 _reactor = new Reactor(_arena, _link.Device, _marks, _options.ReactorCapacity, _options.HostTimeout);
             }
 

@@ -10,14 +10,19 @@ namespace LowLevel.Allocator;
 internal sealed class HighWaterMarks
 {
     private readonly Order _least;
+    private readonly bool _actsOnYoung;
     private ulong _start;
     private ulong _stop;
     private int _references;
 
     /// <summary>The marks of a reactor of this capacity that treats this order and above.</summary>
-    public HighWaterMarks(Order least, int capacity)
+    /// <param name="least">The least order treated.</param>
+    /// <param name="capacity">Blocks of a batch.</param>
+    /// <param name="actsOnYoung">Whoever is told treats what has not rested too (the freeing thread).</param>
+    public HighWaterMarks(Order least, int capacity, bool actsOnYoung = false)
     {
         _least = least;
+        _actsOnYoung = actsOnYoung;
         Follow(capacity);
     }
 
@@ -35,8 +40,10 @@ internal sealed class HighWaterMarks
     /// <summary>Zones over the mark, plus one while a batch is under way.</summary>
     public int References => Volatile.Read(ref _references);
 
-    /// <summary>Called at the end of the free path for a raw block, zone lock held. True: the zone has just reached the mark, and the
-    /// caller is to start treatment once it has dropped the lock.</summary>
+    /// <summary>Called at the end of the free path for a raw block of an order that is treated, zone lock held. True: the zone has just
+    /// reached the mark and there is something to do, so that the caller is to start treatment once it has dropped the lock. A program
+    /// that frees and takes the same memory again and again reaches the mark with every round, and nothing in it rests: its zone is
+    /// flagged, and nobody is woken for it.</summary>
     public bool IsReached(Zone zone, Order order, MigrateType type)
     {
         if (order < _least || type == MigrateType.Isolate || zone.IsOverHighWaterMark || zone.Area(order).Treatable < _start)
@@ -46,7 +53,7 @@ internal sealed class HighWaterMarks
 
         zone.IsOverHighWaterMark = true;
         Interlocked.Increment(ref _references);
-        return true;
+        return _actsOnYoung || zone.OldestHasRested(order, type);
     }
 
     /// <summary>Takes the flag back where little is left. Zone lock held. True: it is not flagged (any more).</summary>

@@ -51,10 +51,17 @@ internal sealed partial class Zone
 
         Page* head = _map[pfn];
         AddLocked(head, order, type, marks, PlacementOf(pfn, order, type, marks));
-        if (!marks.Treated && Listener is HighWaterMarks listener && listener.IsReached(this, order, type))
+        if (order.Value >= _leastListened && !marks.Treated && _listener!.IsReached(this, order, type))
         {
             _markReached = true;
         }
+    }
+
+    /// <summary>Whether the raw block that rests longest in a list has rested long enough. Lock held.</summary>
+    public unsafe bool OldestHasRested(Order order, MigrateType type)
+    {
+        Page* last = Area(order).LastRaw(type);
+        return last != null && IsRested(BlockMarks.Of(last));
     }
 
     /// <summary>The struct page of a buddy that can be merged with; null where there is none. The buddy lies in this zone (zones
@@ -84,7 +91,7 @@ internal sealed partial class Zone
     /// that gather there would hide what has rested above them.</summary>
     private unsafe bool MayGoLast(Order order, MigrateType type, BlockMarks marks)
     {
-        if (Listener is not HighWaterMarks listener || order < listener.Least)
+        if (order.Value < _leastListened)
         {
             return true;
         }

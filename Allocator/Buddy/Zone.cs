@@ -18,6 +18,8 @@ internal sealed partial class Zone
     private readonly ArenaMemory _memory;
     private readonly PageMap _map;
     private readonly Shuffle? _shuffle;
+    private HighWaterMarks? _listener;
+    private int _leastListened = int.MaxValue; // the free path compares one number, whether anybody listens or not
     private bool _markReached;
 
     /// <summary>A zone over [start, start + pages); its <paramref name="data"/> reads zero.</summary>
@@ -95,7 +97,15 @@ internal sealed partial class Zone
 
     /// <summary>Who is told, under the lock, that the raw blocks of an order have reached the start mark. Null while nothing
     /// listens: then the free path pays one test (patch 11 hides the same behind a static key).</summary>
-    public HighWaterMarks? Listener { get; set; }
+    public HighWaterMarks? Listener
+    {
+        get => _listener;
+        set
+        {
+            _listener = value;
+            _leastListened = value?.Least.Value ?? int.MaxValue;
+        }
+    }
 
     /// <summary>Takes the lock. A test may watch who holds it; nobody calls the OS or waits for anything else inside.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -3,7 +3,8 @@ using System.Threading;
 
 namespace LowLevel.Allocator;
 
-/// <summary>A spin lock in one 32-bit word of unmanaged memory. Holders do bounded work and never call the OS. A waiter spins
+/// <summary>A spin lock in one 32-bit word of unmanaged memory. Holders do bounded work and do not call
+/// the OS, with one exception: a zone that grows where the machine refused to promise the arena's memory opens its next 64 MiB. A waiter spins
 /// briefly and then yields its time slice, so that a holder that lost its processor gets it back.</summary>
 internal static class ZoneLock
 {

@@ -21,7 +21,7 @@ public sealed class HighWaterMarkTests
     [Fact]
     public void Patch11_one_signal_for_each_crossing_of_the_mark()
     {
-        using TestPlant plant = new();
+        using TestPlant plant = new(o => o.Aeration.Delay = TimeSpan.Zero);
         nint[] blocks = plant.AllocateApart(9, 14);
         Assert.Equal(0, SignalsWhileFreeing(plant, blocks[..7]));
         Assert.Equal(0, plant.Arena.Aerator.References);
@@ -34,6 +34,31 @@ public sealed class HighWaterMarkTests
         nint[] again = plant.AllocateApart(9, 14);
         Assert.Equal(1, SignalsWhileFreeing(plant, again));
         plant.Check();
+    }
+
+    [Fact]
+    public void A_mark_that_young_blocks_reach_flags_the_zone_and_wakes_nobody()
+    {
+        using TestPlant plant = new();
+        nint[] blocks = plant.AllocateApart(9, TestPlant.StartMark);
+        Assert.Equal(0, SignalsWhileFreeing(plant, blocks));
+        Assert.True(plant.Zone.IsOverHighWaterMark);
+        Assert.Equal(1, plant.Arena.Aerator.References);
+        plant.PassUntilRested();
+        Assert.Equal(TestPlant.StartMark, plant.Balloon.Ranges.Count);
+        Assert.Equal(0, plant.Arena.Aerator.References);
+    }
+
+    [Fact]
+    public void A_mark_that_is_reached_above_a_rested_block_starts_treatment_early()
+    {
+        using TestPlant plant = new();
+        nint[] blocks = plant.AllocateApart(9, TestPlant.StartMark);
+        plant.Zone.Enter();
+        plant.Zone.FreeLocked(plant.PfnOf(blocks[0]), Order.Pageblock, MigrateType.Unmovable, BlockMarks.Fresh);
+        plant.Zone.ExitQuietly();
+        plant.Arena.Budget.Release(512);
+        Assert.Equal(1, SignalsWhileFreeing(plant, blocks[1..]));
     }
 
     [Fact]
@@ -110,7 +135,7 @@ public sealed class HighWaterMarkTests
     [Fact]
     public void Raw_blocks_in_isolated_pageblocks_neither_reach_the_mark_nor_keep_a_zone_over_it()
     {
-        using TestPlant plant = new();
+        using TestPlant plant = new(o => o.Aeration.Delay = TimeSpan.Zero);
         nint[] blocks = plant.AllocateApart(9, 14);
         plant.Free(blocks[..6]);
         foreach (nint block in blocks[..6])
@@ -130,7 +155,7 @@ public sealed class HighWaterMarkTests
     [Fact]
     public void A_mark_that_was_reached_under_a_verification_is_still_told()
     {
-        using TestPlant plant = new();
+        using TestPlant plant = new(o => o.Aeration.Delay = TimeSpan.Zero);
         nint[] blocks = plant.AllocateApart(9, 8);
         plant.Free(blocks[..7]);
         Pfn last = plant.PfnOf(blocks[7]);

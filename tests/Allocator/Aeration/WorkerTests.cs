@@ -32,10 +32,9 @@ public sealed class WorkerTests
     {
         using TestPlant plant = new(hasWorker: true);
         ulong first = plant.Arena.Epoch;
-        nint[] blocks = plant.AllocateApart(9, TestPlant.StartMark);
         WaitFor(() => plant.Clock.Armings == 1);
         plant.Clock.Advance(TimeSpan.FromMilliseconds(200));
-        plant.Free(blocks); // over the mark
+        plant.Balloon.WorkArrived!();
         WaitFor(() => plant.Clock.Armings == 2);
         Assert.Equal((1, first), (plant.Balloon.Services, plant.Arena.Epoch));
         Assert.Equal(TimeSpan.FromMilliseconds(50), plant.Clock.UntilNextTimer);
