@@ -114,14 +114,14 @@ internal sealed class ThreadPagesRegistry
     {
         lock (_lock)
         {
-            FreezeAll(_all);
+            Freeze(_all);
             try
             {
                 action(_all);
             }
             finally
             {
-                ThawAll();
+                Thaw(_all);
             }
         }
     }
@@ -143,35 +143,30 @@ internal sealed class ThreadPagesRegistry
     {
         lock (_lock)
         {
+            ReapEnded();
             _closed |= close;
-            if (!close && _all.TrueForAll(static one => one.LooksEmpty && one.Owner.IsAlive))
+
+            // Only who has something to give is stopped: a frozen thread goes to the zones for every block, and a busy program that was
+            // stopped in each pass would pay for it with much of its speed.
+            List<ThreadPages> chosen = close ? _all : _all.FindAll(one => restedOnly ? LooksRested(one) : !one.LooksEmpty);
+            if (chosen.Count == 0)
             {
                 return false;
             }
 
-            FreezeAll(_all);
+            Freeze(chosen);
             bool any = false;
-            for (int i = _all.Count - 1; i >= 0; i--)
+            foreach (ThreadPages one in chosen)
             {
-                ThreadPages one = _all[i];
-                bool dead = !one.Owner.IsAlive;
-                any |= DrainFrozen(one, restedOnly && !dead);
-                if (dead)
-                {
-                    _all.RemoveAt(i);
-                }
+                any |= DrainFrozen(one, restedOnly);
             }
 
-            if (!_closed)
-            {
-                ThawAll();
-            }
-
+            Thaw(chosen);
             return any;
         }
     }
 
-    private static void FreezeAll(List<ThreadPages> all)
+    private static void Freeze(List<ThreadPages> all)
     {
         foreach (ThreadPages one in all)
         {
@@ -186,17 +181,36 @@ internal sealed class ThreadPagesRegistry
         }
     }
 
-    private void ThawAll()
+    private void Thaw(List<ThreadPages> all)
     {
         if (_closed)
         {
             return;
         }
 
-        foreach (ThreadPages one in _all)
+        foreach (ThreadPages one in all)
         {
             one.Thaw();
         }
+    }
+
+    /// <summary>Whether the oldest entry of any stack has rested. The owner may be at work: a hint, made of numbers that are always in
+    /// the arena, because a stack's memory holds nothing else.</summary>
+    private unsafe bool LooksRested(ThreadPages pages)
+    {
+        for (int order = 0; order <= PageblockLimits.MaxOrder; order++)
+        {
+            for (int type = 0; type < MigrateTypes.PcpTypes; type++)
+            {
+                ThreadBin* bin = pages.Bin(new Order(order), (MigrateType)type);
+                if (Volatile.Read(ref bin->Count) != 0 && _arena.IsRested(_arena.Map[new Pfn(bin->Entries[0])]->FreedAt))
+                {
+                    return true;
+                }
+            }
+        }
+
+        return false;
     }
 
     private unsafe bool DrainFrozen(ThreadPages pages, bool restedOnly)
