@@ -3,6 +3,7 @@ using System.Collections.Generic;
 using System.IO;
 using System.Linq;
 using LowLevel.Generator;
+using LowLevel.Tests.House;
 using Xunit;
 using GeneratorProgram = LowLevel.Generator.Program;
 
