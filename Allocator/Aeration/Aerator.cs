@@ -82,7 +82,7 @@ public sealed class Aerator
 
     /// <summary>Starts treatment; harmless while it runs. Memory that is free already is found by the first timed pass.</summary>
     /// <exception cref="ObjectDisposedException">The arena was disposed.</exception>
-    /// <exception cref="OutOfMemoryException">The ring or the device could not be set up; treatment stays off.</exception>
+    /// <exception cref="InvalidOperationException">The device could not be brought into service; treatment stays off.</exception>
     public void Start()
     {
         lock (_starting)
