@@ -1,0 +1,51 @@
+using System;
+using System.Threading.Tasks;
+using LowLevel.Allocator;
+using LowLevel.Interop.Linux;
+using Xunit;
+
+namespace LowLevel.Tests.Allocator.Threads;
+
+/// <summary>Whom a pass stops. A thread that is stopped goes to the zones for each block, so a pass leaves alone who has nothing for it.</summary>
+public sealed class PassTests
+{
+    [Fact]
+    public async Task A_pass_does_not_wait_for_a_thread_that_has_nothing_rested()
+    {
+        using PageArena arena = PageArena.CreateOn(LinuxSystem.Instance, Options);
+        ThreadPages mine = Keep(arena);
+        Assert.True(mine.TryEnter()); // at work, for as long as the pass takes
+        try
+        {
+            Task<bool> pass = Task.Run(arena.Threads.DrainRested, TestContext.Current.CancellationToken);
+            Assert.False(await pass.WaitAsync(TimeSpan.FromMinutes(1), TestContext.Current.CancellationToken));
+        }
+        finally
+        {
+            mine.Exit();
+        }
+
+        Assert.True(mine.Pages > 0);
+        arena.Verify();
+    }
+
+    [Fact]
+    public void A_pass_takes_what_has_rested_from_a_thread_that_is_not_at_work()
+    {
+        using PageArena arena = PageArena.CreateOn(LinuxSystem.Instance, Options);
+        ThreadPages mine = Keep(arena);
+        arena.Epoch += 5;
+        Assert.True(arena.Threads.DrainRested());
+        Assert.Equal(0, mine.Pages);
+        arena.Verify();
+    }
+
+    private static PageArenaOptions Options => new() { SizeBytes = 16 << 20, Aeration = { Enabled = false } };
+
+    /// <summary>A block in the calling thread's pages, freed in this epoch.</summary>
+    private static unsafe ThreadPages Keep(PageArena arena)
+    {
+        arena.FreePages(arena.AllocatePages(0));
+        return ThreadPages.Last!;
+    }
+}
