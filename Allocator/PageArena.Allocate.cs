@@ -175,7 +175,6 @@ public sealed partial class PageArena
         }
 
         Budget.Release((wanted - (ulong)taken) << order.Value);
-        mine.Note(refill: true);
         return taken != 0;
     }
 

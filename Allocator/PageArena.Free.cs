@@ -91,7 +91,6 @@ public sealed partial class PageArena
         if (bin->Count >= bin->High)
         {
             signalled = ThreadDrain.Oldest(this, bin, order, type, bin->Batch);
-            mine.Note(refill: false);
         }
 
         bin->Entries[bin->Count++] = pfn.Value;

@@ -188,17 +188,4 @@ internal sealed class ThreadPages
         Buffer.MemoryCopy(bin->Entries + count, bin->Entries, (long)left * sizeof(uint), (long)left * sizeof(uint));
         bin->Count = (ushort)left;
     }
-
-    /// <summary>Counts a batch taken or given back.</summary>
-    public unsafe void Note(bool refill)
-    {
-        if (refill)
-        {
-            _data->Refills++;
-        }
-        else
-        {
-            _data->Drains++;
-        }
-    }
 }

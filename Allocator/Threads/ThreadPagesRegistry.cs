@@ -225,7 +225,6 @@ internal sealed class ThreadPagesRegistry
                 if (count != 0)
                 {
                     ThreadDrain.Oldest(_arena, bin, new Order(order), (MigrateType)type, count);
-                    pages.Note(refill: false);
                     any = true;
                 }
             }
