@@ -26,6 +26,10 @@ internal sealed record ArenaPlan
     /// <summary>The least order treated.</summary>
     public required Order MinimumOrder { get; init; }
 
+    /// <summary>Whether the policy decides below <see cref="MinimumOrder"/>: the holes of mixed pageblocks are treated, and what comes back again
+    /// and again is kept.</summary>
+    public required bool ByPolicy { get; init; }
+
     /// <summary>Checks and completes options; nothing is reserved yet.</summary>
     /// <exception cref="ArgumentException">An option is out of its range.</exception>
     public static ArenaPlan From(PageArenaOptions options, IOperatingSystem os)
@@ -53,6 +57,7 @@ internal sealed record ArenaPlan
             Marks = Watermarks.For(capPages, minPages),
             Zones = Cut(size >> PageblockLimits.PageShift, options.Zones, os),
             MinimumOrder = new Order(options.Aeration.MinimumOrder ?? PageblockLimits.PageblockOrder),
+            ByPolicy = options.Aeration.MinimumOrder is null,
         };
     }
 

@@ -47,7 +47,7 @@ public sealed record ArenaStatistics
     /// <summary>Held back because a lost device may still touch it.</summary>
     public required long QuarantinedBytes { get; init; }
 
-    /// <summary>struct pages written so far, pageblock bits, thread pages and rings: an upper bound on resident metadata.</summary>
+    /// <summary>Resident bookkeeping: struct pages, zones, pageblocks (as the kernel says, mincore) and the threads' pages.</summary>
     public required long MetadataBytes { get; init; }
 
     /// <summary>Batches that came back treated.</summary>

@@ -62,13 +62,13 @@ public sealed partial class PageArena
 
     private ArenaStatistics Snapshot()
     {
-        ulong unreached = 0, raw = 0, treated = 0, reactor = 0, isolated = 0, inflated = 0, quarantined = 0, reached = 0;
+        ulong unreached = 0, raw = 0, treated = 0, reactor = 0, isolated = 0, inflated = 0, quarantined = 0;
+        long metadata = _memory.ResidentFixedMetadataBytes;
         Dictionary<(int Order, MigrateType Type), (long Raw, long Treated)> free = [];
         foreach (Zone zone in _zones)
         {
             zone.Enter();
             unreached += zone.UnreachedPages;
-            reached += zone.SpannedPages - zone.UnreachedPages;
             reactor += zone.InReactorPages;
             isolated += zone.IsolatedPages;
             inflated += zone.InflatedPages;
@@ -81,6 +81,7 @@ public sealed partial class PageArena
             }
 
             zone.ExitQuietly();
+            metadata += _memory.ResidentStructPageBytes(zone.Start, zone.ReachedPfn);
             raw -= isolatedRaw;
             treated -= isolatedTreated;
         }
@@ -107,7 +108,7 @@ public sealed partial class PageArena
             IsolatedBytes = Bytes(isolated),
             InflatedBytes = Bytes(inflated),
             QuarantinedBytes = Bytes(quarantined),
-            MetadataBytes = ((long)reached * Page.SizeInBytes) + (long)_memory.FixedMetadataBytes + _threads.MetadataBytes,
+            MetadataBytes = metadata + _threads.MetadataBytes,
             Cycles = Aerator.Cycles,
             PagesTreated = Aerator.PagesTreated,
             LostBatches = Aerator.LostBatches,

@@ -1,6 +1,7 @@
 using System;
 using System.Diagnostics.Tracing;
 using System.Threading;
+using LowLevel.Interop.Linux;
 using LowLevel.Native;
 
 namespace LowLevel.Allocator;
@@ -25,6 +26,8 @@ public sealed class Aerator
     private readonly TimeSpan _period;
     private readonly Lock _treatment = new();
     private readonly Lock _starting = new();
+    private readonly WorkingSet _workingSet = new();
+    private readonly PageblockBacking _backing;
     private HighWaterMarks? _marks;
     private Reactor? _reactor;
     private IBalloonLink? _link;
@@ -47,6 +50,7 @@ public sealed class Aerator
             zone.RestEpochs = rests ? RestingEpochs : 0;
         }
 
+        _backing = new PageblockBacking(arena.System, arena.Memory, options);
         arena.Epoch = RestingEpochs; // so that "freed in epoch 0" has rested from the start
         _epochBegan = _clock.GetTimestamp();
     }
@@ -99,7 +103,7 @@ public sealed class Aerator
                 _link = _seams.Balloon(_arena, _arenaOptions);
                 int capacity = ReactorCapacity == 0 ? _options.ReactorCapacity : ReactorCapacity;
                 _marks = new HighWaterMarks(_arena.Plan.MinimumOrder, capacity, _options.Context == AerationContext.FreeingThread);
-                _reactor = new Reactor(_arena, _link.Device, _marks, _options.ReactorCapacity, _options.HostTimeout);
+                _reactor = new Reactor(_arena, _link.Device, _marks, _backing, _options.ReactorCapacity, _options.HostTimeout);
             }
 
             Worker worker = new(_clock, UntilNextEpoch, Pass);
@@ -197,7 +201,7 @@ public sealed class Aerator
         {
             if (_reactor is not null && IsRunning)
             {
-                Drive(restedOnly: false, only: null);
+                Drive(restedOnly: false);
             }
         }
     }
@@ -218,7 +222,11 @@ public sealed class Aerator
                 _arena.Threads.DrainRested();
                 _link!.Service();
                 Relieve();
-                Drive(restedOnly: true, only: null);
+                Drive(restedOnly: true);
+                if (_arena.Plan.ByPolicy)
+                {
+                    PopulateAhead();
+                }
             }
         }
     }
@@ -267,8 +275,9 @@ public sealed class Aerator
                 return;
             }
 
+            long all = long.MaxValue;
             ulong rounds = (zone.RawBlocks(_arena.Plan.MinimumOrder) / (ulong)Math.Max(1, ReactorCapacity)) + 1;
-            for (; rounds != 0 && zone.IsOverHighWaterMark && _reactor.Round(restedOnly: false, zone) == RoundResult.Treated; rounds--)
+            for (; rounds != 0 && zone.IsOverHighWaterMark && _reactor.Round(restedOnly: false, zone, ref all) == RoundResult.Treated; rounds--)
             {
                 SettleMark(zone);
             }
@@ -283,16 +292,18 @@ public sealed class Aerator
 
     /// <summary>Rounds until nothing is left to treat. Bounded by what was raw when it began: blocks that come back and merge may be
     /// seen twice, what is freed meanwhile waits for the next pass.</summary>
-    private void Drive(bool restedOnly, Zone? only)
+    private void Drive(bool restedOnly)
     {
         ulong blocks = 0;
+        long allowance = restedOnly && _arena.Plan.ByPolicy ? -(long)_workingSet.Stock : long.MaxValue;
         foreach (Zone zone in _arena.Zones)
         {
             blocks += zone.RawBlocks(_arena.Plan.MinimumOrder);
+            allowance += allowance == long.MaxValue ? 0 : (long)zone.RawWholePages;
         }
 
         ulong rounds = (2 * blocks) + 1;
-        while (rounds != 0 && _reactor!.Round(restedOnly, only) == RoundResult.Treated)
+        while (rounds != 0 && allowance > 0 && _reactor!.Round(restedOnly, only: null, ref allowance) == RoundResult.Treated)
         {
             rounds--;
         }
@@ -300,7 +311,56 @@ public sealed class Aerator
         foreach (Zone zone in _arena.Zones)
         {
             SettleMark(zone);
+            if (_arena.Plan.ByPolicy)
+            {
+                DriveMixed(zone, restedOnly);
+            }
         }
+    }
+
+    private void DriveMixed(Zone zone, bool restedOnly)
+    {
+        MixedScan scan = new() { Next = zone.Start.Pageblock, Left = (uint)((zone.ReachedPfn - zone.Start.Value) >> PageblockLimits.PageblockOrder) };
+        while (scan.Left > 0 && _reactor!.RoundMixed(restedOnly, zone, ref scan) == RoundResult.Treated)
+        {
+        }
+    }
+
+    /// <summary>Makes treated pageblocks resident again while the stock is larger than what is resident, so that the threads that will take
+    /// them find them so: the faults are this thread's.</summary>
+    private void PopulateAhead()
+    {
+        ulong resident = 0;
+        foreach (Zone zone in _arena.Zones)
+        {
+            resident += zone.RawWholePages;
+        }
+
+        foreach (Zone zone in _arena.Zones)
+        {
+            while (resident < _workingSet.Stock && TryPopulateOne(zone, out uint pages))
+            {
+                resident += pages;
+            }
+        }
+    }
+
+    private bool TryPopulateOne(Zone zone, out uint pages)
+    {
+        zone.Enter();
+        bool taken = zone.TryTakeForPopulation(out Pfn pfn, out Order order, out BlockMarks marks);
+        zone.Exit();
+        pages = order.Pages;
+        if (!taken)
+        {
+            return false;
+        }
+
+        bool done = _arena.System.Advise(_arena.Memory.Base + (nint)pfn.ByteOffset, order.Bytes, MemoryAdvice.PopulateWrite) == Errno.None;
+        zone.Enter();
+        zone.ReturnPopulatedLocked(pfn, order, done ? marks with { Treated = false, FreedAt = _arena.Epoch } : marks);
+        zone.Exit();
+        return done;
     }
 
     private void SettleMark(Zone zone)
@@ -326,6 +386,13 @@ public sealed class Aerator
         {
             Volatile.Write(ref _epochBegan, now);
             _arena.Epoch++;
+            ulong refaulted = 0;
+            foreach (Zone zone in _arena.Zones)
+            {
+                refaulted += zone.TakeRefaulted();
+            }
+
+            _workingSet.Advance(refaulted, _arena.Budget.TakenPages);
         }
     }
 

@@ -9,12 +9,15 @@ internal sealed class Batch
 {
     private readonly PageRange[] _ranges;
     private readonly Entry[] _entries;
+    private readonly Division[] _divisions;
+    private int _divided;
 
     /// <summary>An empty batch for this many blocks.</summary>
     public Batch(int capacity)
     {
         _ranges = new PageRange[capacity];
         _entries = new Entry[capacity];
+        _divisions = new Division[capacity];
         Capacity = capacity;
     }
 
@@ -27,8 +30,29 @@ internal sealed class Batch
     /// <summary>Pages in it.</summary>
     public long Pages { get; private set; }
 
-    /// <summary>Whether no further block fits.</summary>
-    public bool IsFull => Count >= Capacity;
+    /// <summary>Pages that may still be taken in this pass; what is beyond stays resident for those who will want it.</summary>
+    public long Allowance { get; set; } = long.MaxValue;
+
+    /// <summary>Whether no further block fits. By pages too: what the reactor has nobody can be given.</summary>
+    public bool IsFull => Count >= Capacity || Pages >= PagesMax;
+
+    /// <summary>A batch takes no further block from here on: 128 MiB, as in the series (32 blocks of 4 MiB).</summary>
+    public const long PagesMax = 32 * PageblockLimits.PagesPerMaxBlock;
+
+    /// <summary>Pageblocks of which a part is in the batch for the first time.</summary>
+    public ReadOnlySpan<Division> Divisions => _divisions.AsSpan(0, _divided);
+
+    /// <summary>Notes a pageblock whose huge page is to be split because only a part of it is dropped.</summary>
+    /// <param name="zone">Its zone.</param>
+    /// <param name="block">The pageblock.</param>
+    /// <param name="resident">A page of it that stays; null where none is known.</param>
+    public void Divide(Zone zone, uint block, Pfn? resident)
+    {
+        if (_divided == 0 || _divisions[_divided - 1].Block != block)
+        {
+            _divisions[_divided++] = new Division(zone, block, resident);
+        }
+    }
 
     /// <summary>The blocks as the device is told of them.</summary>
     public ReadOnlySpan<PageRange> Ranges => _ranges.AsSpan(0, Count);
@@ -53,8 +77,12 @@ internal sealed class Batch
     {
         Count = 0;
         Pages = 0;
+        _divided = 0;
     }
 
     /// <summary>One block, with the marks it came with.</summary>
     internal readonly record struct Entry(Pfn Pfn, Order Order, BlockMarks Marks, Zone Zone);
+
+    /// <summary>A pageblock that is dropped in part, and a page of it that stays.</summary>
+    internal readonly record struct Division(Zone Zone, uint Block, Pfn? Resident);
 }

@@ -34,17 +34,19 @@ internal sealed class Reactor
     private readonly Order _least;
     private readonly TimeSpan _hostTimeout;
     private readonly Batch _batch;
+    private readonly PageblockBacking _backing;
     private readonly List<Batch.Entry> _quarantine = [];
     private int _zoneCursor;
     private long _stageBegan;
     private long _idleSince;
 
     /// <summary>An idle reactor of at most this capacity; the device may allow less at any time.</summary>
-    public Reactor(PageArena arena, ITreatmentDevice device, HighWaterMarks marks, int capacity, TimeSpan hostTimeout)
+    public Reactor(PageArena arena, ITreatmentDevice device, HighWaterMarks marks, PageblockBacking backing, int capacity, TimeSpan hostTimeout)
     {
         _arena = arena;
         _device = device;
         _marks = marks;
+        _backing = backing;
         _least = arena.Plan.MinimumOrder;
         _hostTimeout = hostTimeout;
         _batch = new Batch(capacity);
@@ -65,10 +67,41 @@ internal sealed class Reactor
     /// <summary>Whether blocks are held back from a lost device.</summary>
     public bool HasQuarantine => _quarantine.Count != 0;
 
-    /// <summary>One round. Treatment lock held, no zone lock.</summary>
+    /// <summary>One round over the orders that are treated. Treatment lock held, no zone lock.</summary>
     /// <param name="restedOnly">Only what has rested.</param>
     /// <param name="only">One zone, or null for all in turn.</param>
-    public RoundResult Round(bool restedOnly, Zone? only)
+    /// <param name="allowance">Pages that may be taken; lowered by what was.</param>
+    public RoundResult Round(bool restedOnly, Zone? only, ref long allowance)
+    {
+        _batch.Allowance = allowance;
+        RoundResult result = Round(() => Fill(restedOnly, only));
+        allowance = _batch.Allowance;
+        return result;
+    }
+
+    /// <summary>One round over the holes of a zone's mixed pageblocks.</summary>
+    public RoundResult RoundMixed(bool restedOnly, Zone zone, ref MixedScan scan)
+    {
+        MixedScan at = scan;
+        RoundResult result = Round(() =>
+        {
+            while (at.Left > 0 && !_batch.IsFull)
+            {
+                uint left = at.Left;
+                zone.Enter();
+                zone.FillMixedLocked(_batch, restedOnly, ref at);
+                zone.Exit();
+                if (at.Left == left)
+                {
+                    break;
+                }
+            }
+        });
+        scan = at;
+        return result;
+    }
+
+    private RoundResult Round(Action fill)
     {
         if (HasQuarantine && !TryReleaseQuarantine(TimeSpan.Zero))
         {
@@ -86,7 +119,7 @@ internal sealed class Reactor
         try
         {
             Begin(Stage.Fill);
-            Fill(restedOnly, only);
+            fill();
             if (_batch.Count == 0)
             {
                 return RoundResult.Empty;
@@ -131,6 +164,11 @@ internal sealed class Reactor
 
     private RoundResult ReactAndDecant()
     {
+        foreach (Batch.Division part in _batch.Divisions)
+        {
+            _backing.Divide(part.Zone, part.Block);
+        }
+
         Begin(Stage.React);
         if (!_device.React(_batch.Ranges))
         {
@@ -146,12 +184,38 @@ internal sealed class Reactor
             case SettleResult.Treated or SettleResult.TreatedZero:
                 Cycles++;
                 PagesTreated += _batch.Pages;
+                Tidy();
                 Decant(treated: true, zero: result == SettleResult.TreatedZero);
                 return RoundResult.Treated;
             case SettleResult.Failed:
                 return Lose("failed");
             default:
                 return _device.TryRevoke(TimeSpan.Zero) ? Lose("timed out") : Quarantine();
+        }
+    }
+
+    /// <summary>After the device has dropped a batch and before anybody gets it: the rests of huge pages are split, whole pageblocks may be
+    /// huge again, and struct pages that nobody needs go too.</summary>
+    private unsafe void Tidy()
+    {
+        foreach (Batch.Division part in _batch.Divisions)
+        {
+            if (part.Resident is Pfn resident)
+            {
+                _backing.Split(resident);
+            }
+        }
+
+        foreach (Batch.Entry entry in _batch.Entries)
+        {
+            if (entry.Order >= Order.Pageblock)
+            {
+                _backing.Restore(entry.Zone, entry.Pfn, entry.Order);
+            }
+            else
+            {
+                _backing.DropStructPages(entry.Pfn, entry.Order.Pages);
+            }
         }
     }
 

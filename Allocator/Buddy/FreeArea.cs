@@ -74,12 +74,29 @@ internal readonly struct FreeArea
         return list->Next == list ? null : PageMap.PageOf(list->Next);
     }
 
+    /// <summary>The first raw block of one type, null where there is none.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public unsafe Page* FirstRaw(MigrateType type)
+    {
+        ListHead* first = List(type)->Next;
+        return first == *MembraneOf(type) ? null : PageMap.PageOf(first);
+    }
+
+    /// <summary>The first treated block of one type, null where there is none.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public unsafe Page* FirstTreated(MigrateType type)
+    {
+        ListHead* first = *MembraneOf(type);
+        return first == List(type) ? null : PageMap.PageOf(first);
+    }
+
     /// <summary>Writes the head's struct page and links it. The page must be on no list.</summary>
     public unsafe void Add(Page* head, Order order, MigrateType type, BlockMarks marks, Placement placement)
     {
         head->Private = (ulong)order.Value;
         head->Index = (ulong)type;
         head->FreedAt = marks.FreedAt;
+        head->TreatedAt = marks.TreatedAt;
         head->State = PageState.Of(marks.On(PageType.None.WithBuddy()));
         ListHead* node = PageMap.NodeOf(head);
         ListHead** membrane = MembraneOf(type);

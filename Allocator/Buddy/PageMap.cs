@@ -9,11 +9,14 @@ namespace LowLevel.Allocator;
 internal readonly struct PageMap
 {
     private readonly unsafe Page* _pages;
+    private readonly unsafe PageblockData* _blocks;
 
-    /// <summary>The map over memory that holds <paramref name="pages"/> struct pages and the words of the pageblock bits.</summary>
-    public unsafe PageMap(Page* pages, ulong* pageblockWords)
+    /// <summary>The map over memory that holds <paramref name="pages"/> struct pages, the words of the pageblock bits and a struct for each
+    /// pageblock.</summary>
+    public unsafe PageMap(Page* pages, ulong* pageblockWords, PageblockData* blocks)
     {
         _pages = pages;
+        _blocks = blocks;
         Pageblocks = new PageblockBits(pageblockWords);
     }
 
@@ -26,6 +29,10 @@ internal readonly struct PageMap
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         get => _pages + pfn.Value;
     }
+
+    /// <summary>What treatment knows of a pageblock. Zone lock held.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public unsafe PageblockData* Block(uint block) => _blocks + block;
 
     /// <summary>The page that a struct page describes.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

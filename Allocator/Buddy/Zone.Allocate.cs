@@ -43,26 +43,55 @@ internal sealed partial class Zone
             return false;
         }
 
-        return ((flags & AllocFlags.Harder) != 0 && TakeSmallestLocked(order, MigrateType.HighAtomic, type, out pfn, out marks))
-            || TakeSmallestLocked(order, type, type, out pfn, out marks)
-            || (StealLocked(order, type, flags | AllocFlags.NoFragment) && TakeSmallestLocked(order, type, type, out pfn, out marks))
+        return ((flags & AllocFlags.Harder) != 0
+                && (TakeRawLocked(order, MigrateType.HighAtomic, type, out pfn, out marks) || TakeTreatedLocked(order, Order.Max, MigrateType.HighAtomic, type, out pfn, out marks)))
+            || TakeOwnLocked(order, type, out pfn, out marks)
+            || (StealLocked(order, type, flags | AllocFlags.NoFragment) && TakeOwnLocked(order, type, out pfn, out marks))
             || GrowLocked(order, type, out pfn, out marks)
+            || TakeTreatedLocked(order, Order.Max, type, type, out pfn, out marks)
             || ((flags & AllocFlags.NoFragment) == 0 && StealLocked(order, type, flags)
-                && TakeSmallestLocked(order, type, type, out pfn, out marks));
+                && (TakeRawLocked(order, type, type, out pfn, out marks) || TakeTreatedLocked(order, Order.Max, type, type, out pfn, out marks)));
     }
 
-    /// <summary>Smallest fit: the first block of the lowest order that has one; within a list raw before treated.</summary>
-    private unsafe bool TakeSmallestLocked(Order order, MigrateType list, MigrateType owner, out Pfn pfn, out BlockMarks marks)
+    /// <summary>The cheapest of a type's own blocks: what is resident, smallest fit; then whole pageblocks that were treated, which come
+    /// back with one fault and a huge page. The holes of mixed pageblocks come back with a fault for each page, and while they are left
+    /// alone they cost nothing: they are taken first only where they abound (see <see cref="HolesFirst"/>), else last.</summary>
+    private bool TakeOwnLocked(Order order, MigrateType type, out Pfn pfn, out BlockMarks marks)
+    {
+        Order whole = order > Order.Pageblock ? order : Order.Pageblock;
+        return TakeRawLocked(order, type, type, out pfn, out marks)
+            || (order < Order.Pageblock && HolesFirst && TakeTreatedLocked(order, new Order(PageblockLimits.PageblockOrder - 1), type, type, out pfn, out marks))
+            || TakeTreatedLocked(whole, Order.Max, type, type, out pfn, out marks);
+    }
+
+    /// <summary>Whether dropped holes are to be filled before another whole pageblock is cut: they are more than four times the pages in use
+    /// (each mixed pageblock costs some KiB of struct pages and page tables), or whole pageblocks are running short (less than a quarter
+    /// of the zone).</summary>
+    private unsafe bool HolesFirst
+    {
+        get
+        {
+            ulong holes = 0;
+            for (int order = 0; order < PageblockLimits.PageblockOrder; order++)
+            {
+                holes += Area(new Order(order)).Treated << order;
+            }
+
+            ulong inUse = ReachedPfn - Start.Value - _data->NrFree - _data->NrIsolated;
+            ulong whole = UnreachedPages + (Area(Order.Pageblock).Treated << PageblockLimits.PageblockOrder) + (Area(Order.Max).Treated << PageblockLimits.MaxOrder);
+            return holes > 4 * inUse || whole < SpannedPages / 4;
+        }
+    }
+
+    /// <summary>Smallest fit among the raw (resident) blocks.</summary>
+    private unsafe bool TakeRawLocked(Order order, MigrateType list, MigrateType owner, out Pfn pfn, out BlockMarks marks)
     {
         for (int from = order.Value; from <= PageblockLimits.MaxOrder; from++)
         {
-            Page* head = Area(new Order(from)).First(list);
+            Page* head = Area(new Order(from)).FirstRaw(list);
             if (head != null)
             {
-                pfn = _map.PfnOf(head);
-                marks = RemoveLocked(head);
-                SplitLocked(pfn, new Order(from), order, list, marks);
-                Own(pfn, order, owner);
+                TakeLocked(head, new Order(from), order, list, owner, out pfn, out marks);
                 return true;
             }
         }
@@ -70,6 +99,33 @@ internal sealed partial class Zone
         pfn = default;
         marks = default;
         return false;
+    }
+
+    /// <summary>Smallest fit among the treated blocks of some orders.</summary>
+    private unsafe bool TakeTreatedLocked(Order order, Order most, MigrateType list, MigrateType owner, out Pfn pfn, out BlockMarks marks)
+    {
+        for (int from = order.Value; from <= most.Value; from++)
+        {
+            Page* head = Area(new Order(from)).FirstTreated(list);
+            if (head != null)
+            {
+                TakeLocked(head, new Order(from), order, list, owner, out pfn, out marks);
+                return true;
+            }
+        }
+
+        pfn = default;
+        marks = default;
+        return false;
+    }
+
+    private unsafe void TakeLocked(Page* head, Order from, Order order, MigrateType list, MigrateType owner, out Pfn pfn, out BlockMarks marks)
+    {
+        pfn = _map.PfnOf(head);
+        marks = RemoveLocked(head);
+        CountRefault(marks, order);
+        SplitLocked(pfn, from, order, list, marks);
+        Own(pfn, order, owner);
     }
 
     /// <summary>Keeps the lowest part of a block and puts the upper halves back, largest first; they keep the block's marks (patch 5).</summary>
@@ -153,6 +209,7 @@ internal sealed partial class Zone
         head->Lru = default;
         head->Private = (ulong)order.Value;
         head->Index = (ulong)type;
+        head->TreatedAt = 0;
         head->State = PageState.User;
     }
 

@@ -55,7 +55,7 @@ internal sealed partial class Zone
         FreeArea area = Area(order);
         int looks = 2 * batch.Capacity;
         Page* head = area.LastRaw(type);
-        while (head != null && looks-- > 0 && !batch.IsFull && MayLeave(order))
+        while (head != null && looks-- > 0 && !batch.IsFull && batch.Allowance > 0 && MayLeave(order))
         {
             Page* above = area.RawAbove(head);
             if (!restedOnly || IsRested(BlockMarks.Of(head)))
@@ -63,7 +63,14 @@ internal sealed partial class Zone
                 BlockMarks marks = RemoveLocked(head);
                 head->State = PageState.Of(PageType.None.WithInReactor());
                 _data->NrInReactor += order.Pages;
-                batch.Add(_map.PfnOf(head), order, marks, this);
+                Pfn pfn = _map.PfnOf(head);
+                batch.Add(pfn, order, marks, this);
+                batch.Allowance -= order.Pages;
+                if (order < Order.Pageblock && (_map.Block(pfn.Pageblock)->Flags & PageblockFlags.Small) == 0)
+                {
+                    // The buddy's page heads a block: were it inside one, this block would be too.
+                    batch.Divide(this, pfn.Pageblock, pfn.Buddy(order));
+                }
             }
 
             head = above;
@@ -79,7 +86,7 @@ internal sealed partial class Zone
     {
         _data->NrInReactor -= order.Pages;
         MigrateType list = (MigrateType)_map[pfn]->Index;
-        FreeLocked(pfn, order, ListFor(pfn, list), marks);
+        FreeLocked(pfn, order, ListFor(pfn, list), marks.Treated ? marks with { TreatedAt = Epoch } : marks);
     }
 
     /// <summary>Holds a block back because a lost device may still touch it. Lock held.</summary>

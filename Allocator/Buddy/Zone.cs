@@ -9,6 +9,7 @@ namespace LowLevel.Allocator;
 /// free       = sum over orders of (raw[o] + treated[o]) * 2^o - isolated
 /// spanned    = unreached + free + isolated + reactor + quarantined + inflated + taken
 /// reached    : pages from reached on are on no list and their struct pages are all-zero
+/// raw of a pageblock = pages of its raw free blocks below order 9
 /// two buddies of one order are never both on free lists, except across the border of an isolated pageblock
 /// </code>
 /// Members named ...Locked, and all others that say so, are called between <see cref="Enter"/> and <see cref="Exit"/>.</summary>
@@ -147,6 +148,12 @@ internal sealed partial class Zone
     {
         Area(order).Add(head, order, type, marks, placement);
         Account(type, order.Pages);
+        if (order < Order.Pageblock)
+        {
+            PageblockData* block = _map.Block(_map.PfnOf(head).Pageblock);
+            block->Flags |= PageblockFlags.Carved;
+            block->Raw += marks.Treated ? (ushort)0 : (ushort)order.Pages;
+        }
     }
 
     /// <summary>Unlinks a free block; the only way off a free list. Lock held.</summary>
@@ -155,6 +162,12 @@ internal sealed partial class Zone
         Order order = new((int)head->Private);
         BlockMarks marks = Area(order).Remove(head);
         Account((MigrateType)head->Index, -(long)order.Pages);
+        if (order < Order.Pageblock && !marks.Treated)
+        {
+            PageblockData* block = _map.Block(_map.PfnOf(head).Pageblock);
+            block->Raw -= (ushort)order.Pages;
+        }
+
         return marks;
     }
 

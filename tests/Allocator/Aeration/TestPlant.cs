@@ -30,7 +30,7 @@ internal sealed class TestPlant : IDisposable
             Zones = 1,
             ThreadPages = false,
             HugePages = HugePages.System,
-            Aeration = new AerationOptions { Clock = Clock, ReactorCapacity = Capacity, HostTimeout = TimeSpan.FromMilliseconds(5) },
+            Aeration = new AerationOptions { Clock = Clock, ReactorCapacity = Capacity, MinimumOrder = 9, HostTimeout = TimeSpan.FromMilliseconds(5) },
         };
         configure?.Invoke(options);
         _delay = options.Aeration.Delay;

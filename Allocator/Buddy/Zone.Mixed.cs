@@ -1,0 +1,176 @@
+using LowLevel.Native;
+
+namespace LowLevel.Allocator;
+
+/// <summary>Treatment below the pageblock. Free blocks smaller than a pageblock lie in pageblocks that are in use as well (mixed ones).
+/// They are found by pageblock and not by list: what decides is how much of one pageblock can be dropped at once, because the first drop
+/// splits its huge page, and what is dropped from one pageblock at once lies side by side.</summary>
+internal sealed partial class Zone
+{
+    /// <summary>Raw pages from which it pays to drop the holes of a pageblock that may be one huge page: a quarter of it. Below, the huge
+    /// page is worth more than its holes.</summary>
+    public const uint HolesThatPay = PageblockLimits.PagesPerPageblock / 4;
+
+    // What one call looks at under the lock: as many pageblocks as fit into 64 cache lines, and the heads of a few mixed ones.
+    private const int LooksPerCall = 1024;
+    private const int WalksPerCall = 16;
+
+    private ulong _refaulted;
+
+    /// <summary>Pages handed out that the host had been told of within the last <see cref="WorkingSet.WindowEpochs"/>: treated too early, or
+    /// made resident again ahead of their use. Counted since the last call. Any thread; a block more or less does not matter.</summary>
+    public ulong TakeRefaulted()
+    {
+        ulong pages = _refaulted;
+        _refaulted = 0;
+        return pages;
+    }
+
+    /// <summary>Age in epochs from which a hole of a mixed pageblock counts as rested: half a delay more than whole pageblocks, because it
+    /// costs more to drop and more to touch again.</summary>
+    private ulong RestEpochsOfHoles => RestEpochs + (RestEpochs / 2);
+
+    /// <summary>Takes the holes of mixed pageblocks for the reactor, pageblock by pageblock from where the scan is. Lock held.</summary>
+    /// <param name="batch">The blocks, appended; the pageblocks whose huge page is to be split are noted in it.</param>
+    /// <param name="restedOnly">Only what has rested; else everything raw.</param>
+    /// <param name="scan">Where to go on; moved.</param>
+    public unsafe void FillMixedLocked(Batch batch, bool restedOnly, ref MixedScan scan)
+    {
+        int walks = WalksPerCall;
+        uint end = (uint)(ReachedPfn >> PageblockLimits.PageblockOrder);
+        for (int looks = LooksPerCall; looks > 0 && walks > 0 && scan.Left > 0 && !batch.IsFull; looks--)
+        {
+            uint block = scan.Next < end && scan.Next >= Start.Pageblock ? scan.Next : Start.Pageblock;
+            PageblockData* data = _map.Block(block);
+            if (data->Raw >= ((data->Flags & PageblockFlags.Small) != 0 ? 1 : HolesThatPay) && _map.Pageblocks.Get(block) != MigrateType.Isolate)
+            {
+                walks--;
+                if (!TakeHolesLocked(batch, block, restedOnly))
+                {
+                    break; // the batch is full, the rest of this pageblock comes into the next one
+                }
+            }
+
+            scan.Next = block + 1;
+            scan.Left--;
+        }
+    }
+
+    private unsafe bool TakeHolesLocked(Batch batch, uint block, bool restedOnly)
+    {
+        bool mayBeHuge = (_map.Block(block)->Flags & PageblockFlags.Small) == 0;
+        if (mayBeHuge && CountHoles(block, restedOnly) < HolesThatPay)
+        {
+            return true;
+        }
+
+        Pfn? resident = null;
+        int before = batch.Count;
+        bool done = true;
+        uint pages;
+        for (uint at = HeadFrom(block, 0); at < PageblockLimits.PagesPerPageblock; at = HeadFrom(block, at + pages))
+        {
+            Pfn pfn = Pfn.FromPageblock(block) + at;
+            Page* head = _map[pfn];
+            pages = PageMap.PagesOf(head);
+            if (!IsHole(head, restedOnly))
+            {
+                // In use is best; a young free block will do. What is treated or with the device has no page left.
+                bool inUse = head->State == PageState.User || head->PageType.IsCached;
+                resident = inUse || (resident is null && head->PageType.IsBuddy && !head->PageType.IsTreated) ? pfn : resident;
+                continue;
+            }
+
+            Order order = new((int)head->Private);
+            if (batch.IsFull || !MayLeave(order))
+            {
+                done = false;
+                break;
+            }
+
+            BlockMarks marks = RemoveLocked(head);
+            head->State = PageState.Of(PageType.None.WithInReactor());
+            _data->NrInReactor += order.Pages;
+            batch.Add(pfn, order, marks, this);
+        }
+
+        if (mayBeHuge && batch.Count > before)
+        {
+            batch.Divide(this, block, resident);
+        }
+
+        return done;
+    }
+
+    private unsafe uint CountHoles(uint block, bool restedOnly)
+    {
+        uint holes = 0;
+        uint pages;
+        for (uint at = HeadFrom(block, 0); at < PageblockLimits.PagesPerPageblock; at = HeadFrom(block, at + pages))
+        {
+            Page* head = _map[Pfn.FromPageblock(block) + at];
+            pages = PageMap.PagesOf(head);
+            holes += IsHole(head, restedOnly) ? pages : 0;
+        }
+
+        return holes;
+    }
+
+    private unsafe bool IsHole(Page* head, bool restedOnly) =>
+        head->PageType.IsBuddy && !head->PageType.IsTreated && head->Private < (ulong)PageblockLimits.PageblockOrder
+        && (!restedOnly || head->FreedAt + RestEpochsOfHoles <= Epoch);
+
+    /// <summary>Counts a block that comes back too soon; see <see cref="TakeRefaulted"/>.</summary>
+    private void CountRefault(BlockMarks marks, Order order)
+    {
+        if (marks.TreatedAt != 0 && Epoch - marks.TreatedAt < WorkingSet.WindowEpochs)
+        {
+            _refaulted += order.Pages;
+        }
+    }
+
+    /// <summary>Takes a whole treated pageblock to make it resident again ahead of its use. Lock held.</summary>
+    public unsafe bool TryTakeForPopulation(out Pfn pfn, out Order order, out BlockMarks marks)
+    {
+        for (int from = PageblockLimits.PageblockOrder; from <= PageblockLimits.MaxOrder; from++)
+        {
+            for (int type = 0; type < MigrateTypes.PcpTypes; type++)
+            {
+                Page* head = Area(new Order(from)).FirstTreated((MigrateType)type);
+                if (head != null)
+                {
+                    order = new Order(from);
+                    pfn = _map.PfnOf(head);
+                    marks = RemoveLocked(head);
+                    head->State = PageState.Of(PageType.None.WithInReactor());
+                    _data->NrInReactor += order.Pages;
+                    return true;
+                }
+            }
+        }
+
+        (pfn, order, marks) = (default, default, default);
+        return false;
+    }
+
+    /// <summary>Gives such a block back, resident or not, with the stamp of its treatment. Lock held.</summary>
+    public unsafe void ReturnPopulatedLocked(Pfn pfn, Order order, BlockMarks marks)
+    {
+        _data->NrInReactor -= order.Pages;
+        FreeLocked(pfn, order, ListFor(pfn, (MigrateType)_map[pfn]->Index), marks);
+    }
+
+    /// <summary>Raw pages in whole pageblocks, without Isolate's. A hint without the lock.</summary>
+    public ulong RawWholePages =>
+        (Area(Order.Pageblock).Treatable << PageblockLimits.PageblockOrder) + (Area(Order.Max).Treatable << PageblockLimits.MaxOrder);
+}
+
+/// <summary>Where a scan over the pageblocks of a zone is.</summary>
+internal struct MixedScan
+{
+    /// <summary>The pageblock that is looked at next.</summary>
+    public uint Next;
+
+    /// <summary>Pageblocks that are left to look at.</summary>
+    public uint Left;
+}
