@@ -19,6 +19,7 @@ internal static class Program
     private static ICommand[] Commands =>
     [
         new PlantCommand(),
+        new ReturnCommand(),
         new ReplayCommand(),
         new FaultCommand(),
         new BenchCommand(),
@@ -30,6 +31,7 @@ internal static class Program
     private static ICommand[] ChildCommands =>
     [
         new PlantChildCommand(),
+        new ReturnChildCommand(),
         new ReplayChildCommand(),
         new PictureChildCommand(),
         new TraceChildCommand(),

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Concurrent;
+using System.Collections.Generic;
 using System.Diagnostics;
 using System.Globalization;
 using System.IO;
@@ -50,7 +51,12 @@ internal sealed class ChildProcess : IDisposable
 
     /// <param name="name">For messages.</param>
     /// <param name="arguments">A command of <see cref="Program"/> and its options.</param>
-    public static ChildProcess Start(string name, params string[] arguments)
+    public static ChildProcess Start(string name, params string[] arguments) => Start(name, arguments, environment: null);
+
+    /// <param name="name">For messages.</param>
+    /// <param name="arguments">A command of <see cref="Program"/> and its options.</param>
+    /// <param name="environment">Variables set for the child; an empty value removes the variable.</param>
+    public static ChildProcess Start(string name, IReadOnlyList<string> arguments, IReadOnlyDictionary<string, string>? environment = null)
     {
         string program = typeof(ChildProcess).Assembly.Location;
         string host = Environment.ProcessPath ?? "dotnet";
@@ -75,6 +81,11 @@ internal sealed class ChildProcess : IDisposable
         foreach (string argument in arguments)
         {
             start.ArgumentList.Add(argument);
+        }
+
+        foreach ((string variable, string value) in environment ?? new Dictionary<string, string>())
+        {
+            start.Environment[variable] = value.Length == 0 ? null : value;
         }
 
         return new ChildProcess(name, Process.Start(start) ?? throw new MeasurementException($"{name}: the process did not start"));
