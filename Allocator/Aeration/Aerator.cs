@@ -43,14 +43,15 @@ public sealed class Aerator
         _seams = seams;
         _options = options.Aeration;
         _clock = _options.Clock;
+        _backing = new PageblockBacking(arena.System, arena.Memory, options);
         bool rests = _options.Delay > TimeSpan.Zero;
         _period = rests ? TimeSpan.FromTicks(Math.Max(_options.Delay.Ticks / 4, TimeSpan.TicksPerMillisecond)) : s_idlePeriod;
         foreach (Zone zone in arena.Zones)
         {
             zone.RestEpochs = rests ? RestingEpochs : 0;
+            zone.IsHugeBacked = _backing.IsHuge;
         }
 
-        _backing = new PageblockBacking(arena.System, arena.Memory, options);
         arena.Epoch = RestingEpochs; // so that "freed in epoch 0" has rested from the start
         _epochBegan = _clock.GetTimestamp();
     }
@@ -222,6 +223,7 @@ public sealed class Aerator
                 _arena.Threads.DrainRested();
                 _link!.Service();
                 Relieve();
+                _reactor!.SplitAgain();
                 Drive(restedOnly: true);
                 if (_arena.Plan.ByPolicy)
                 {

@@ -33,6 +33,9 @@ internal sealed class PageblockBacking
         _isAdvised = _isAnonymous && options.HugePages == HugePages.Advise;
     }
 
+    /// <summary>Whether the first touch of a free pageblock makes all of it resident.</summary>
+    public bool IsHuge => _isAdvised;
+
     /// <summary>Pageblocks advised against huge pages now.</summary>
     public int SmallPageblocks => _small;
 

@@ -36,6 +36,8 @@ internal sealed class Reactor
     private readonly Batch _batch;
     private readonly PageblockBacking _backing;
     private readonly List<Batch.Entry> _quarantine = [];
+    private List<Pfn> _again = [];
+    private List<Pfn> _before = [];
     private int _zoneCursor;
     private long _stageBegan;
     private long _idleSince;
@@ -194,6 +196,25 @@ internal sealed class Reactor
         }
     }
 
+    /// <summary>At the start of a pass: splits once more what the last passes have split. A split fails while somebody holds the page for a
+    /// moment (a processor's list of pages that are on their way to the LRU, for one), and the kernel does not say so; of a page that is
+    /// small already it costs half a microsecond.</summary>
+    public void SplitAgain()
+    {
+        foreach (Pfn resident in _before)
+        {
+            _backing.Split(resident);
+        }
+
+        foreach (Pfn resident in _again)
+        {
+            _backing.Split(resident);
+        }
+
+        _before.Clear();
+        (_before, _again) = (_again, _before);
+    }
+
     /// <summary>After the device has dropped a batch and before anybody gets it: the rests of huge pages are split, whole pageblocks may be
     /// huge again, and struct pages that nobody needs go too.</summary>
     private unsafe void Tidy()
@@ -203,6 +224,7 @@ internal sealed class Reactor
             if (part.Resident is Pfn resident)
             {
                 _backing.Split(resident);
+                _again.Add(resident);
             }
         }
 

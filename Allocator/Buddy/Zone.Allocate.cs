@@ -44,13 +44,14 @@ internal sealed partial class Zone
         }
 
         return ((flags & AllocFlags.Harder) != 0
-                && (TakeRawLocked(order, MigrateType.HighAtomic, type, out pfn, out marks) || TakeTreatedLocked(order, Order.Max, MigrateType.HighAtomic, type, out pfn, out marks)))
+                && (TakeRawLocked(order, MigrateType.HighAtomic, type, out pfn, out marks)
+                    || TakeTreatedLocked(order, order, Order.Max, MigrateType.HighAtomic, type, out pfn, out marks)))
             || TakeOwnLocked(order, type, out pfn, out marks)
             || (StealLocked(order, type, flags | AllocFlags.NoFragment) && TakeOwnLocked(order, type, out pfn, out marks))
             || GrowLocked(order, type, out pfn, out marks)
-            || TakeTreatedLocked(order, Order.Max, type, type, out pfn, out marks)
+            || TakeTreatedLocked(order, order, Order.Max, type, type, out pfn, out marks)
             || ((flags & AllocFlags.NoFragment) == 0 && StealLocked(order, type, flags)
-                && (TakeRawLocked(order, type, type, out pfn, out marks) || TakeTreatedLocked(order, Order.Max, type, type, out pfn, out marks)));
+                && (TakeRawLocked(order, type, type, out pfn, out marks) || TakeTreatedLocked(order, order, Order.Max, type, type, out pfn, out marks)));
     }
 
     /// <summary>The cheapest of a type's own blocks: what is resident, smallest fit; then whole pageblocks that were treated, which come
@@ -60,8 +61,8 @@ internal sealed partial class Zone
     {
         Order whole = order > Order.Pageblock ? order : Order.Pageblock;
         return TakeRawLocked(order, type, type, out pfn, out marks)
-            || (order < Order.Pageblock && HolesFirst && TakeTreatedLocked(order, new Order(PageblockLimits.PageblockOrder - 1), type, type, out pfn, out marks))
-            || TakeTreatedLocked(whole, Order.Max, type, type, out pfn, out marks);
+            || (order < Order.Pageblock && HolesFirst && TakeTreatedLocked(order, order, new Order(PageblockLimits.PageblockOrder - 1), type, type, out pfn, out marks))
+            || TakeTreatedLocked(order, whole, Order.Max, type, type, out pfn, out marks);
     }
 
     /// <summary>Whether dropped holes are to be filled before another whole pageblock is cut: they are more than four times the pages in use
@@ -101,10 +102,10 @@ internal sealed partial class Zone
         return false;
     }
 
-    /// <summary>Smallest fit among the treated blocks of some orders.</summary>
-    private unsafe bool TakeTreatedLocked(Order order, Order most, MigrateType list, MigrateType owner, out Pfn pfn, out BlockMarks marks)
+    /// <summary>Smallest fit among the treated blocks of the orders from least to most.</summary>
+    private unsafe bool TakeTreatedLocked(Order order, Order least, Order most, MigrateType list, MigrateType owner, out Pfn pfn, out BlockMarks marks)
     {
-        for (int from = order.Value; from <= most.Value; from++)
+        for (int from = least.Value; from <= most.Value; from++)
         {
             Page* head = Area(new Order(from)).FirstTreated(list);
             if (head != null)
@@ -128,13 +129,21 @@ internal sealed partial class Zone
         Own(pfn, order, owner);
     }
 
-    /// <summary>Keeps the lowest part of a block and puts the upper halves back, largest first; they keep the block's marks (patch 5).</summary>
+    /// <summary>Keeps the lowest part of a block and puts the upper halves back, largest first; they keep the block's marks (patch 5). Of a
+    /// pageblock that one huge page will back, the first touch makes all resident: what is left of it is raw from now on, and rests from now
+    /// on. It still reads zero if it did.</summary>
     private unsafe void SplitLocked(Pfn head, Order from, Order to, MigrateType list, BlockMarks marks)
     {
+        bool cutsHugePage = IsHugeBacked && from >= Order.Pageblock;
         while (from > to)
         {
             from = new Order(from.Value - 1);
             Page* upper = _map[head + from.Pages];
+            if (cutsHugePage && from < Order.Pageblock)
+            {
+                marks = marks with { Treated = false, FreedAt = Epoch };
+            }
+
             AddLocked(upper, from, list, marks, Placement.Head);
         }
     }

@@ -12,6 +12,9 @@ internal sealed partial class Zone
     /// at most one pass old.</summary>
     public ulong Epoch { get; set; }
 
+    /// <summary>Whether the first touch of a free pageblock makes all of it resident. Set by the aerator.</summary>
+    public bool IsHugeBacked { get; set; }
+
     /// <summary>Gives a block to the free lists. Its struct page heads the block and is on no list. Lock held.</summary>
     /// <param name="pfn">Head of the block.</param>
     /// <param name="order">Its order.</param>
