@@ -20,14 +20,14 @@ internal sealed record ReturnCurve(string Contestant, IReadOnlyList<MultiplePoin
         double idle = run.Instants[^1];
         return new ReturnCurve(
             run.Contestant,
-            Cut(run.Curve, run.FreedAt, -1, idle, run.LiveBytes),
-            Cut(run.Curve, run.SecondAt, 0, double.MaxValue, run.LiveBytesAtEnd));
+            Cut(run.Curve, run.FreedAt, idle, run.LiveBytes),
+            Cut(run.Curve, run.SecondAt, double.MaxValue, run.LiveBytesAtEnd));
     }
 
-    private static List<MultiplePoint> Cut(IReadOnlyList<CurvePoint> curve, double zero, double from, double to, long live) =>
+    private static List<MultiplePoint> Cut(IReadOnlyList<CurvePoint> curve, double zero, double to, long live) =>
     [
         .. curve
             .Select(p => new MultiplePoint(p.Seconds - zero, (double)(p.Usage.Charge ?? p.Usage.Rss) / live))
-            .Where(p => p.Seconds >= from - 1e-9 && p.Seconds <= to + 0.1),
+            .Where(p => p.Seconds >= 0 && p.Seconds <= to),
     ];
 }

@@ -16,7 +16,8 @@ internal static class ReturnPicture
     private const double Least = 0.93;
     private const double Target = 1.06;
 
-    private static readonly double[] Ticks = [1, 1.06, 1.2, 1.5, 2, 3, 4, 6, 8, 11, 16, 24];
+    private static readonly double[] Multiples = [1, 1.06, 1.2, 1.5, 2, 3, 4, 6, 8, 11, 16, 24];
+    private static readonly double[] Instants = [0, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 20, 30];
 
     public static void Save(string path, IReadOnlyList<ReturnCurve> curves) => OutputFiles.Write(path, Render(curves));
 
@@ -27,18 +28,34 @@ internal static class ReturnPicture
         var both = new Multiplot { Layout = new ScottPlot.MultiplotLayouts.Columns() };
         both.AddPlots(2);
         double top = 1.15 * curves.SelectMany(c => c.AfterFree.Concat(c.AfterSecond)).Select(p => p.Multiple).Append(2).Max();
-        Draw(both.GetPlot(0), curves, c => c.AfterFree, top, "Nine blocks in ten freed, then idle", "seconds since the last free");
-        Draw(both.GetPlot(1), curves, c => c.AfterSecond, top, "A quarter of it allocated again, then idle", "seconds since the second allocation");
+        DrawFirst(both.GetPlot(0), curves, top);
+        DrawSecond(both.GetPlot(1), curves, top);
         return both.Render(Width, Height).GetImageBytes(ImageFormat.Png);
     }
 
-    private static void Draw(
-        Plot plot,
-        IReadOnlyList<ReturnCurve> curves,
-        Func<ReturnCurve, IReadOnlyList<MultiplePoint>> choose,
-        double top,
-        string title,
-        string xLabel)
+    // Most happens in the first seconds: their roots are what lies along the axis.
+    private static void DrawFirst(Plot plot, IReadOnlyList<ReturnCurve> curves, double top)
+    {
+        double end = Math.Max(1, curves.SelectMany(c => c.AfterFree).Select(p => p.Seconds).Append(0).Max());
+        Draw(plot, curves, c => [.. c.AfterFree.Select(p => p with { Seconds = Math.Sqrt(p.Seconds) })]);
+        PictureStyle.Dress(
+            plot,
+            "Nine blocks in ten freed, then idle",
+            "seconds since the last free (square-root scale)",
+            "charge, net of the baseline, as a multiple of live bytes (log scale)");
+        double[] seconds = [.. Instants.Where(t => t <= end)];
+        plot.Axes.Bottom.SetTicks([.. seconds.Select(Math.Sqrt)], [.. seconds.Select(Text)]);
+        Limit(plot, Math.Sqrt(end), top);
+    }
+
+    private static void DrawSecond(Plot plot, IReadOnlyList<ReturnCurve> curves, double top)
+    {
+        Draw(plot, curves, c => c.AfterSecond);
+        PictureStyle.Dress(plot, "A quarter as much allocated again, then idle", "seconds since the second allocation", "");
+        Limit(plot, Math.Max(1, curves.SelectMany(c => c.AfterSecond).Select(p => p.Seconds).Append(0).Max()), top);
+    }
+
+    private static void Draw(Plot plot, IReadOnlyList<ReturnCurve> curves, Func<ReturnCurve, IReadOnlyList<MultiplePoint>> choose)
     {
         // Ours last, so that they lie above the others.
         foreach (ReturnCurve curve in curves.OrderBy(c => c.Contestant == ReturnContestant.Ours ? 2 : IsOurs(c) ? 1 : 0))
@@ -57,14 +74,16 @@ internal static class ReturnPicture
 
         var target = plot.Add.HorizontalLine(Math.Log10(Target), 1.5f, Color.FromHex("#888888"), LinePattern.Dotted);
         target.ExcludeFromLegend = true;
-        PictureStyle.Dress(plot, title, xLabel, "charge, net of the baseline, as a multiple of live bytes (log)");
-        double[] ticks = [.. Ticks.Where(t => t < top)];
-        plot.Axes.Left.SetTicks(
-            [.. ticks.Select(Math.Log10)],
-            [.. ticks.Select(t => t.ToString("0.##", CultureInfo.InvariantCulture))]);
-        double[] seconds = [.. curves.SelectMany(choose).Select(p => p.Seconds).Append(0)];
-        plot.Axes.SetLimits(seconds.Min(), Math.Max(1, seconds.Max()), Math.Log10(Least), Math.Log10(top));
     }
+
+    private static void Limit(Plot plot, double right, double top)
+    {
+        double[] ticks = [.. Multiples.Where(t => t < top)];
+        plot.Axes.Left.SetTicks([.. ticks.Select(Math.Log10)], [.. ticks.Select(Text)]);
+        plot.Axes.SetLimits(0, right, Math.Log10(Least), Math.Log10(top));
+    }
+
+    private static string Text(double number) => number.ToString("0.##", CultureInfo.InvariantCulture);
 
     private static bool IsOurs(ReturnCurve curve) => curve.Contestant.StartsWith(ReturnContestant.Ours, StringComparison.Ordinal);
 

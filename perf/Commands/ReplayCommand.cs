@@ -69,7 +69,8 @@ internal sealed class ReplayCommand : ICommand
         Console.Out.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
             $"replay of {DemandFiles.NameOf(plan.Path)}: {plan.Trace.Steps.Count} steps over {plan.Trace.Seconds:0} s, peak {plan.Trace.PeakBytes >> 20} MiB; "
-            + $"scale {plan.Scale:0.####} (peak {plan.Curve.PeakBytes >> 20} MiB), speed {plan.Speed:0.#} ({plan.Curve.Seconds:0.0} s a run), {plan.Threads} job threads"));
+            + $"scale {plan.Scale:0.####} (peak {plan.Curve.PeakBytes >> 20} MiB), speed {plan.Speed:0.#} ({plan.Curve.Seconds:0.0} s a run), "
+            + $"{plan.Threads} job threads"));
         Console.Out.WriteLine(string.Create(
             CultureInfo.InvariantCulture,
             $"the delay before treatment is scaled with the speed: {ReplayCell.Default.Delay:0.##} s on the trace's clock is "

@@ -49,10 +49,10 @@ internal static class ReplayTable
                 + $"{row.Run.BusySeconds,9:0.00}{row.TimeRatio,12:0.000}{row.Run.CpuSeconds,8:0.00}"));
         }
 
-        output.WriteLine("delay: on the trace's clock; off: the footprint without treatment, before and after; time: what the job threads spend in allocate, touch and free");
+        output.WriteLine("delay: on the trace's clock; off: the footprint without treatment, before and after; time: of the job threads in allocate, touch and free");
     }
 
-    /// <summary>The cell's row, and before the first one's the off run.</summary>
+    /// <summary>The cells' rows, then those of the runs without treatment.</summary>
     public static IEnumerable<(string Name, object? Value)[]> Rows(IReadOnlyList<ReplayTableRow> rows, string demand) =>
         rows.Select(row => ReplayReport.Row(row.Run, demand, row.TimeRatio))
             .Concat(rows.Select(r => r.After).Prepend(rows[0].Before).Select(off => ReplayReport.Row(off, demand, null)));
