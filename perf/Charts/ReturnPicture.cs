@@ -80,7 +80,7 @@ internal static class ReturnPicture
     {
         double[] ticks = [.. Multiples.Where(t => t < top)];
         plot.Axes.Left.SetTicks([.. ticks.Select(Math.Log10)], [.. ticks.Select(Text)]);
-        plot.Axes.SetLimits(0, right, Math.Log10(Least), Math.Log10(top));
+        plot.Axes.SetLimits(0, right * 1.02, Math.Log10(Least), Math.Log10(top));
     }
 
     private static string Text(double number) => number.ToString("0.##", CultureInfo.InvariantCulture);
