@@ -27,12 +27,13 @@ internal static class Program
         new StressCommand(),
     ];
 
-    /// <summary>What a command starts as its own child process; not listed.</summary>
+    /// <summary>What a command starts as its own child process, and what writes files of this repository; not listed.</summary>
     private static ICommand[] ChildCommands =>
     [
         new PlantChildCommand(),
         new ReturnChildCommand(),
         new ReplayChildCommand(),
+        new DemandFilesCommand(),
         new PictureChildCommand(),
         new TraceChildCommand(),
     ];

@@ -1,20 +1,16 @@
 using System;
 using System.Collections.Generic;
-using System.IO;
 using System.Linq;
 using ScottPlot;
 
 namespace LowLevel.Perf;
 
 /// <summary>artifacts/plant.png: resident bytes over time, one line a contestant, RSS on the left and the cgroup's charge on the
-/// right. Text is drawn with the font in Fonts/, because a machine need not have any.</summary>
+/// right.</summary>
 internal static class PlantPicture
 {
-    private const string Font = "DejaVu Sans";
     private const int Width = 1800;
     private const int Height = 780;
-
-    private static readonly Lazy<bool> FontIsAdded = new(AddFont);
 
     public static void Save(string path, IReadOnlyList<PlantSeries> series, string blocks) =>
         OutputFiles.Write(path, Render(series, blocks));
@@ -22,7 +18,7 @@ internal static class PlantPicture
     /// <summary>The picture as PNG.</summary>
     public static byte[] Render(IReadOnlyList<PlantSeries> series, string blocks)
     {
-        _ = FontIsAdded.Value;
+        PictureStyle.UseFont();
         var both = new Multiplot { Layout = new ScottPlot.MultiplotLayouts.Columns() };
         both.AddPlots(2);
         double top = 1.08 * series.Max(s => s.Curve.Max(p => Math.Max(Mebibytes(p.Usage.Rss), Mebibytes(p.Usage.Charge ?? 0))));
@@ -30,13 +26,6 @@ internal static class PlantPicture
         Draw(both.GetPlot(0), series, $"Resident set (RSS), {what}", top, p => p.Rss);
         Draw(both.GetPlot(1), series, $"Charge of the memory cgroup, {what}", top, p => p.Charge);
         return both.Render(Width, Height).GetImageBytes(ImageFormat.Png);
-    }
-
-    private static bool AddFont()
-    {
-        Fonts.AddFontFile(Font, Path.Combine(AppContext.BaseDirectory, "Fonts", "DejaVuSans.ttf"), bold: false, italic: false);
-        Fonts.Default = Font;
-        return true;
     }
 
     private static void Draw(Plot plot, IReadOnlyList<PlantSeries> series, string title, double top, Func<Usage, long?> choose)
@@ -59,7 +48,7 @@ internal static class PlantPicture
 
         DrawLive(plot, series[0]);
         DrawEndOfBursts(plot, top);
-        Dress(plot, title);
+        PictureStyle.Dress(plot, title, "seconds since the last burst ended", "MiB, net of the baseline");
         plot.Axes.SetLimits(series.Min(s => s.Curve[0].Seconds), PlantRun.Instants[^1] + 0.5, 0, top);
     }
 
@@ -83,28 +72,6 @@ internal static class PlantPicture
         text.LabelFontSize = 15;
         text.LabelFontColor = Color.FromHex("#555555");
         text.LabelAlignment = Alignment.UpperLeft;
-    }
-
-    private static void Dress(Plot plot, string title)
-    {
-        plot.Font.Set(Font);
-        plot.Title(title, 21);
-        plot.XLabel("seconds since the last burst ended", 17);
-        plot.YLabel("MiB, net of the baseline", 17);
-        plot.Axes.Bottom.TickLabelStyle.FontSize = 15;
-        plot.Axes.Left.TickLabelStyle.FontSize = 15;
-        plot.Axes.Left.MinimumSize = 110;
-        plot.Grid.MajorLineColor = Color.FromHex("#E4E4E4");
-        plot.Axes.Right.IsVisible = false;
-        plot.Axes.Top.IsVisible = false;
-        plot.Legend.FontSize = 15;
-        plot.Legend.FontName = Font;
-        plot.Legend.SymbolWidth = 32;
-        plot.Legend.ShadowColor = Colors.Transparent;
-        plot.Legend.OutlineColor = Colors.Transparent;
-        plot.Legend.Orientation = Orientation.Horizontal;
-        plot.Legend.TightHorizontalWrapping = true;
-        plot.ShowLegend(Edge.Bottom);
     }
 
     private static double Mebibytes(long bytes) => bytes / 1048576.0;

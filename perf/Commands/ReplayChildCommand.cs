@@ -14,11 +14,11 @@ internal sealed class ReplayChildCommand : ICommand
     {
         using var side = new ChildSide();
         ReplayPlan plan = ReplayPlan.Read(arguments);
-        bool treated = arguments.Choice("treatment", "on", "off") == "on";
+        ReplayCell cell = ReplayCell.Read(arguments);
         arguments.End();
 
         // The code is compiled on a short piece of the curve in an arena that is gone before the baseline is taken.
-        using (PageArena rehearsal = PageArena.Create(plan.Options(treated)))
+        using (PageArena rehearsal = PageArena.Create(cell.Options(plan.Speed)))
         {
             var load = new DemandLoad(rehearsal, plan.Rehearsal, plan.Scale, plan.Threads, plan.Seed);
             load.Run(() => { });
@@ -29,7 +29,7 @@ internal sealed class ReplayChildCommand : ICommand
         HostWarmth.Warm(plan.Curve.PeakBytes);
         ChildSide.Say("warm");
         ChildSide.Await("go");
-        using PageArena arena = PageArena.Create(plan.Options(treated));
+        using PageArena arena = PageArena.Create(cell.Options(plan.Speed));
         var replay = new DemandLoad(arena, plan.Curve, plan.Scale, plan.Threads, plan.Seed);
         TimeSpan processor = Environment.CpuUsage.TotalTime;
         ChildSide.Say("start");

@@ -1,7 +1,5 @@
 using System;
 using System.Globalization;
-using System.IO;
-using LowLevel.Allocator;
 using LowLevel.Interop.Linux;
 
 namespace LowLevel.Perf;
@@ -9,10 +7,14 @@ namespace LowLevel.Perf;
 /// <summary>What parent and child of a replay agree on.</summary>
 internal sealed class ReplayPlan
 {
-    private ReplayPlan(DemandCurve trace, string path, double scale, double speed, int threads, ulong seed)
+    // Seconds of the trace that the table takes; null without a table.
+    private readonly double? _until;
+
+    private ReplayPlan(DemandCurve trace, string path, double? until, double scale, double speed, int threads, ulong seed)
     {
         Trace = trace;
         Path = path;
+        _until = until;
         Scale = scale;
         Speed = speed;
         Threads = threads;
@@ -20,7 +22,7 @@ internal sealed class ReplayPlan
         Curve = trace.Scaled(scale, speed);
     }
 
-    /// <summary>As recorded.</summary>
+    /// <summary>As recorded, or its beginning.</summary>
     public DemandCurve Trace { get; }
 
     /// <summary>As replayed: bytes times scale, time divided by speed.</summary>
@@ -39,17 +41,15 @@ internal sealed class ReplayPlan
 
     public ulong Seed { get; }
 
-    /// <summary>The delay before treatment runs on the trace's clock too: one second there is this long here.</summary>
-    public TimeSpan Delay => new AerationOptions().Delay / Speed;
-
     public static ReplayPlan Read(Arguments arguments)
     {
-        string path = arguments.InputFile("demand", System.IO.Path.Combine(AppContext.BaseDirectory, "Demand", "clang-build.csv"));
+        string path = DemandFiles.Read(arguments);
         double scale = arguments.Number("scale", 1.0 / 8, 1.0 / 1024, 4);
         double speed = arguments.Number("speed", 60, 1, 1000);
         int threads = arguments.Integer("threads", 2, 1, 64);
         var seed = (ulong)arguments.Integer("seed", 1, 0, int.MaxValue);
-        DemandCurve trace = DemandCurve.Load(path);
+        double until = arguments.Flag("table") ? arguments.Number("table-seconds", 720, 1, 1e8) : double.MaxValue;
+        DemandCurve trace = DemandCurve.Load(path).Until(until);
         LinuxSystem os = LinuxSystem.Instance;
         ulong room = Math.Min(os.CgroupMemoryLimitBytes ?? ulong.MaxValue, os.PhysicalMemoryBytes) / 4 * 3;
         if (trace.PeakBytes * scale > room)
@@ -59,7 +59,7 @@ internal sealed class ReplayPlan
                 $"option --scale: the demand's peak is {trace.PeakBytes >> 20} MiB; allowed here: at most {(double)room / trace.PeakBytes:0.###}"));
         }
 
-        return new ReplayPlan(trace, path, scale, speed, threads, seed);
+        return new ReplayPlan(trace, path, until < double.MaxValue ? until : null, scale, speed, threads, seed);
     }
 
     /// <summary>For the child's command line.</summary>
@@ -70,7 +70,6 @@ internal sealed class ReplayPlan
         "--speed", Speed.ToString("F12", CultureInfo.InvariantCulture),
         "--threads", Threads.ToString(CultureInfo.InvariantCulture),
         "--seed", Seed.ToString(CultureInfo.InvariantCulture),
+        .. _until is double until ? ["--table", "--table-seconds", until.ToString("F3", CultureInfo.InvariantCulture)] : Array.Empty<string>(),
     ];
-
-    public PageArenaOptions Options(bool treated) => new() { Aeration = new AerationOptions { Enabled = treated, Delay = Delay } };
 }

@@ -51,6 +51,13 @@ internal sealed class ReturnCommand : ICommand
             report.Row(ReturnTable.Row(result));
         }
 
+        if (schedule.Runs.Count > 0)
+        {
+            string picture = Path.Combine("artifacts", "return.png");
+            ReturnPicture.Save(picture, [.. schedule.Runs.Take(present.Length).Select(ReturnCurve.Of)]);
+            Console.Out.WriteLine($"wrote {picture}");
+        }
+
         report.Save();
         return Program.Success;
     }

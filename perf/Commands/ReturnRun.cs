@@ -62,6 +62,9 @@ internal sealed class ReturnRun : IDisposable
     /// <summary>When the second allocation was over, on the parent's clock.</summary>
     public double SecondAt => _secondSince;
 
+    /// <summary>Seconds after the last free at which memory is read.</summary>
+    public IReadOnlyList<double> Instants => _pace.Instants;
+
     /// <summary>Nothing else may be busy.</summary>
     public bool IsBusy => Phase is < ReturnPhase.Idle or ReturnPhase.SecondWarming or ReturnPhase.SecondAllocating or ReturnPhase.Closing
         || (Phase == ReturnPhase.Idle && ChildProcess.Now - FreedAt < _pace.Quiet);
@@ -160,7 +163,7 @@ internal sealed class ReturnRun : IDisposable
         string phase = Phase.ToString().ToLowerInvariant();
         return _curve.Count == 0
             ? $"{Contestant}: {phase}"
-            : $"{Contestant}: {phase}, charge {(_curve[^1].Usage.Charge ?? _curve[^1].Usage.Rss) >> 20} MiB, live {_curve[^1].Live >> 20} MiB";
+            : $"{Contestant}: {phase}, charge {Math.Max(0, _curve[^1].Usage.Charge ?? _curve[^1].Usage.Rss) >> 20} MiB, live {_curve[^1].Live >> 20} MiB";
     }
 
     public void Dispose()

@@ -100,6 +100,19 @@ internal sealed class DemandCurve
     public DemandCurve Scaled(double scale, double speed) =>
         new([.. Steps.Select(s => new DemandStep(s.Seconds / speed, (long)(s.UsedBytes * scale), (long)(s.CacheBytes * scale)))]);
 
+    /// <summary>Its beginning: what is in use at that second ends it.</summary>
+    public DemandCurve Until(double seconds)
+    {
+        if (seconds >= Seconds)
+        {
+            return this;
+        }
+
+        List<DemandStep> steps = [.. Steps.Where(s => s.Seconds < seconds)];
+        steps.Add(steps[^1] with { Seconds = seconds });
+        return new DemandCurve(steps);
+    }
+
     private static bool TryNumber(string[] fields, int index, double most, out double value)
     {
         value = 0;

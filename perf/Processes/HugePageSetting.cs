@@ -1,24 +1,33 @@
 using System;
 using System.IO;
+using System.Linq;
+using System.Runtime.InteropServices;
 
 namespace LowLevel.Perf;
 
 /// <summary>The system's mode of transparent huge pages for as long as this lives; what was before comes back at the end, after a
-/// failure and after Control-C.</summary>
+/// failure, after Control-C and after a signal to end.</summary>
 internal sealed class HugePageSetting : IDisposable
 {
     private const string SystemFile = "/sys/kernel/mm/transparent_hugepage/enabled";
 
     private readonly string _file;
     private readonly string _before;
+    private readonly PosixSignalRegistration[] _signals;
     private bool _isRestored;
 
     private HugePageSetting(string file, string before)
     {
         _file = file;
         _before = before;
-        Console.CancelKeyPress += OnCancel;
         AppDomain.CurrentDomain.ProcessExit += OnExit;
+
+        // The runtime has no handlers of its own for these since .NET 10: without these the process would just end.
+        _signals =
+        [
+            .. new[] { PosixSignal.SIGINT, PosixSignal.SIGTERM, PosixSignal.SIGHUP, PosixSignal.SIGQUIT }
+                .Select(s => PosixSignalRegistration.Create(s, _ => Restore())),
+        ];
     }
 
     /// <summary>Sets a mode: madvise, always or never. Null: leaves it as it is.</summary>
@@ -49,11 +58,9 @@ internal sealed class HugePageSetting : IDisposable
     public void Dispose()
     {
         Restore();
-        Console.CancelKeyPress -= OnCancel;
+        Array.ForEach(_signals, s => s.Dispose());
         AppDomain.CurrentDomain.ProcessExit -= OnExit;
     }
-
-    private void OnCancel(object? sender, ConsoleCancelEventArgs e) => Restore();
 
     private void OnExit(object? sender, EventArgs e) => Restore();
 
