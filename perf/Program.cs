@@ -21,6 +21,8 @@ internal static class Program
         new PlantCommand(),
         new ReplayCommand(),
         new FaultCommand(),
+        new PeersCommand(),
+        new ScaleCommand(),
         new BenchCommand(),
         new TraceCommand(),
         new StressCommand(),
@@ -32,6 +34,7 @@ internal static class Program
         new PlantChildCommand(),
         new ReplayChildCommand(),
         new PictureChildCommand(),
+        new PeersChildCommand(),
         new TraceChildCommand(),
     ];
 

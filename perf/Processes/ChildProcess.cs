@@ -50,7 +50,10 @@ internal sealed class ChildProcess : IDisposable
 
     /// <param name="name">For messages.</param>
     /// <param name="arguments">A command of <see cref="Program"/> and its options.</param>
-    public static ChildProcess Start(string name, params string[] arguments)
+    public static ChildProcess Start(string name, params string[] arguments) => StartIn([], name, arguments);
+
+    /// <summary>As <see cref="Start"/>, with some variables of the environment set, or, where the value is null, unset.</summary>
+    public static ChildProcess StartIn((string Name, string? Value)[] environment, string name, params string[] arguments)
     {
         string program = typeof(ChildProcess).Assembly.Location;
         string host = Environment.ProcessPath ?? "dotnet";
@@ -61,12 +64,8 @@ internal sealed class ChildProcess : IDisposable
             host = Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet";
         }
 
-        var start = new ProcessStartInfo(host)
-        {
-            UseShellExecute = false,
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-        };
+        ProcessStartInfo start = Describe(host);
+        Array.ForEach(environment, v => start.Environment[v.Name] = v.Value);
         if (!isItself)
         {
             start.ArgumentList.Add(program);
@@ -77,8 +76,11 @@ internal sealed class ChildProcess : IDisposable
             start.ArgumentList.Add(argument);
         }
 
-        return new ChildProcess(name, Process.Start(start) ?? throw new MeasurementException($"{name}: the process did not start"));
+        return Launch(name, start);
     }
+
+    /// <summary>Another program that speaks in the same way.</summary>
+    public static ChildProcess StartProgram(string name, string path) => Launch(name, Describe(path));
 
     /// <summary>The next line, if there is one.</summary>
     public bool TryRead(out Message message)
@@ -154,6 +156,16 @@ internal sealed class ChildProcess : IDisposable
 
         _process.Dispose();
     }
+
+    private static ProcessStartInfo Describe(string path) => new(path)
+    {
+        UseShellExecute = false,
+        RedirectStandardInput = true,
+        RedirectStandardOutput = true,
+    };
+
+    private static ChildProcess Launch(string name, ProcessStartInfo start) =>
+        new(name, Process.Start(start) ?? throw new MeasurementException($"{name}: the process did not start"));
 
     private Usage Read(Func<int, long> resident)
     {
