@@ -19,6 +19,9 @@ internal abstract class PeerLoad : IDisposable
     private const double WarmNanoseconds = 6e6;
     private const double BatchNanoseconds = 20e6;
 
+    // A batch that takes so long, although it is as small as can be, is repeated as long as that halves it.
+    private const double SlowNanoseconds = 50e6;
+
     private const int CallsPairs = 1024;
     private const int RehearsalPairs = 256;
     private const int RehearsalCallsPairs = 8;
@@ -37,6 +40,14 @@ internal abstract class PeerLoad : IDisposable
         {
             double factor = Math.Clamp(WarmNanoseconds * 1.5 / Math.Max(took, 1), 2, 32);
             pairs = RoundUp((long)(pairs * factor), unit);
+            took = Batch(cell, pairs, CallsPairs);
+        }
+
+        // The first to touch memory that the machine's own host, or a reactor, has taken meanwhile times the host. (So long a pass lets the
+        // blocks of a thread that ended early rest, too.)
+        for (double before = took * 2; took > SlowNanoseconds && took * 2 <= before && cell.Touched;)
+        {
+            before = took;
             took = Batch(cell, pairs, CallsPairs);
         }
 
