@@ -34,7 +34,7 @@ internal static class PeersAot
         string[] arguments =
         [
             "publish", Path.Combine(root, "perf", "Aot", ProjectName + ".csproj"), "-c", "Release", "-r", $"linux-{architecture}", "-o", folder,
-            "-p:PublishContestant=true", "--nologo", "-v", "q", "-nodeReuse:false",
+            "-p:PublishContestant=true", "-p:UseSharedCompilation=false", "-nodeReuse:false", "--nologo", "-v", "q",
         ];
         Array.ForEach(arguments, start.ArgumentList.Add);
         try

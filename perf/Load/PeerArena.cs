@@ -4,9 +4,11 @@ using LowLevel.Allocator;
 namespace LowLevel.Perf;
 
 /// <summary>A block of native memory.</summary>
-/// <param name="Address">Its first byte.</param>
-internal readonly record struct NativeBlock(nint Address)
+/// <param name="address">Its first byte.</param>
+internal readonly struct NativeBlock(nint address)
 {
+    public nint Address { get; } = address;
+
     public unsafe byte* Pointer => (byte*)Address;
 
     /// <summary>Writes one byte of each 4 KiB. Sound as long as the block is held and has so many bytes.</summary>

@@ -48,8 +48,10 @@ internal readonly struct MmapPeer(int bytes) : IPeer<NativeBlock>
 }
 
 /// <summary>A managed array in a struct of its own: see <see cref="IPeer{TBlock}"/>.</summary>
-internal readonly record struct ArrayBlock(byte[]? Array)
+internal readonly struct ArrayBlock(byte[]? array)
 {
+    public byte[]? Array { get; } = array;
+
     public unsafe void Touch(int bytes)
     {
         // Sound: the array does not move meanwhile, and has at least so many bytes.
