@@ -44,7 +44,7 @@ internal static class ScaleTable
 
         output.WriteLine();
         output.WriteLine("half of the pairs are bulk (fill, then free in order), half are rand (replace one); 4 KiB blocks, not touched, so what is read is metadata");
-        output.WriteLine("random read: of an array as large as the live blocks' struct pages, each read waiting for the last; its growth is that of cache and TLB misses");
+        output.WriteLine("random read: of an array as large as the live blocks' struct pages, each read waiting for the last: it grows by cache and TLB misses");
         output.WriteLine("where there are more threads than processors, times are those of a processor, not of the clock");
     }
 
