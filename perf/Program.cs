@@ -22,6 +22,8 @@ internal static class Program
         new ReturnCommand(),
         new ReplayCommand(),
         new FaultCommand(),
+        new PeersCommand(),
+        new ScaleCommand(),
         new BenchCommand(),
         new TraceCommand(),
         new StressCommand(),
@@ -35,6 +37,7 @@ internal static class Program
         new ReplayChildCommand(),
         new DemandFilesCommand(),
         new PictureChildCommand(),
+        new PeersChildCommand(),
         new TraceChildCommand(),
     ];
 

@@ -67,12 +67,7 @@ internal sealed class ChildProcess : IDisposable
             host = Environment.GetEnvironmentVariable("DOTNET_HOST_PATH") ?? "dotnet";
         }
 
-        var start = new ProcessStartInfo(host)
-        {
-            UseShellExecute = false,
-            RedirectStandardInput = true,
-            RedirectStandardOutput = true,
-        };
+        ProcessStartInfo start = Describe(host);
         if (!isItself)
         {
             start.ArgumentList.Add(program);
@@ -88,8 +83,11 @@ internal sealed class ChildProcess : IDisposable
             start.Environment[variable] = value.Length == 0 ? null : value;
         }
 
-        return new ChildProcess(name, Process.Start(start) ?? throw new MeasurementException($"{name}: the process did not start"));
+        return Launch(name, start);
     }
+
+    /// <summary>Another program that speaks in the same way.</summary>
+    public static ChildProcess StartProgram(string name, string path) => Launch(name, Describe(path));
 
     /// <summary>The next line, if there is one.</summary>
     public bool TryRead(out Message message)
@@ -165,6 +163,16 @@ internal sealed class ChildProcess : IDisposable
 
         _process.Dispose();
     }
+
+    private static ProcessStartInfo Describe(string path) => new(path)
+    {
+        UseShellExecute = false,
+        RedirectStandardInput = true,
+        RedirectStandardOutput = true,
+    };
+
+    private static ChildProcess Launch(string name, ProcessStartInfo start) =>
+        new(name, Process.Start(start) ?? throw new MeasurementException($"{name}: the process did not start"));
 
     private Usage Read(Func<int, long> resident)
     {
