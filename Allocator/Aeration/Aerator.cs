@@ -273,6 +273,7 @@ public sealed class Aerator
                 SettleMark(zone);
             }
 
+            _reactor.Finish();
             SettleMark(zone);
         }
         finally
@@ -297,6 +298,7 @@ public sealed class Aerator
             rounds--;
         }
 
+        _reactor!.Finish();
         foreach (Zone zone in _arena.Zones)
         {
             SettleMark(zone);

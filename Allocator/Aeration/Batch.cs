@@ -3,7 +3,7 @@ using LowLevel.Native;
 
 namespace LowLevel.Allocator;
 
-/// <summary>The blocks that the reactor holds: taken together, told together, given back together. Used by the holder of the
+/// <summary>Blocks that the reactor holds: taken together, told together, given back together. Used by the holder of the
 /// treatment lock only; entries are added under the lock of their zone.</summary>
 internal sealed class Batch
 {
@@ -11,12 +11,21 @@ internal sealed class Batch
     private readonly Entry[] _entries;
 
     /// <summary>An empty batch for this many blocks.</summary>
-    public Batch(int capacity)
+    /// <param name="capacity">Blocks.</param>
+    /// <param name="slot">Its number at the device.</param>
+    public Batch(int capacity, int slot = 0)
     {
+        Slot = slot;
         _ranges = new PageRange[capacity];
         _entries = new Entry[capacity];
         Capacity = capacity;
     }
+
+    /// <summary>Its number at the device, and in the reactor.</summary>
+    public int Slot { get; }
+
+    /// <summary>Whether its blocks are held back from a lost device.</summary>
+    public bool IsQuarantined { get; set; }
 
     /// <summary>Blocks that fit; at most what the arrays were made for. The reactor lowers it to what the device takes.</summary>
     public int Capacity { get; private set; }
@@ -53,6 +62,7 @@ internal sealed class Batch
     {
         Count = 0;
         Pages = 0;
+        IsQuarantined = false;
     }
 
     /// <summary>One block, with the marks it came with.</summary>

@@ -38,6 +38,7 @@ internal sealed class BalloonLink : IBalloonLink
         BalloonDriverOptions wanted = new()
         {
             WantedCapacity = aeration.ReactorCapacity,
+            ReportsInFlight = InFlight(aeration),
             Dialect = aeration.Dialect == ReportingDialect.Hints ? ReportDialect.Hints : ReportDialect.Standard,
             PoisonValue = options.PoisonValue,
             Clock = aeration.Clock,
@@ -52,7 +53,7 @@ internal sealed class BalloonLink : IBalloonLink
 
         InProcessBalloon balloon = InProcessBalloon.Create(
             arena.System,
-            new BalloonMemory(memory.Base, memory.Bytes, memory.Memfd, memory.Control, ArenaMemory.ControlBytes),
+            new BalloonMemory(memory.Base, memory.Bytes, memory.Memfd, memory.Control, ArenaMemory.ControlBytes, aeration.OneRangePerCall),
             aeration.Discard == DiscardMode.Free ? DiscardMethod.Free : DiscardMethod.DontNeed,
             aeration.Context == AerationContext.FreeingThread ? HostMode.Inline : HostMode.Thread,
             new ArenaBalloonPages(arena, options.PoisonValue),
@@ -65,6 +66,15 @@ internal sealed class BalloonLink : IBalloonLink
         }
 
         return new BalloonLink(balloon);
+    }
+
+    /// <summary>How many batches may be with the host at one time. Two, so that it has the next one when it is done with one; four where
+    /// a batch is short, so that it wakes the worker once for two of them: a wake-up costs it as much as dropping two huge pages.
+    /// Served inline it is done before the next one is begun.</summary>
+    private static int InFlight(AerationOptions aeration)
+    {
+        const int ShortBatch = 64;
+        return aeration.Context == AerationContext.FreeingThread ? 1 : aeration.ReactorCapacity <= ShortBatch ? 4 : 2;
     }
 
     /// <inheritdoc/>

@@ -19,7 +19,7 @@ public sealed class GuestBackingTests
         Assert.Equal(Errno.None, os.MapAnonymous(Bytes, MemoryProtection.ReadWrite, out nint arena));
         os.Fail(SystemCall.Advise, passing, times: 3);
         GuestBacking backing = GuestBacking.Anonymous(os, arena, Bytes, DiscardMethod.DontNeed);
-        Assert.Equal(Errno.None, backing.Discard(4096, 8192));
+        Assert.Equal(Errno.None, backing.Discard([new(4096, 8192)], new ulong[1]));
         Assert.Equal(4, os.Count(SystemCall.Advise));
         Assert.Equal(new RecordedCall(SystemCall.Advise, arena + 4096, 8192, MemoryAdvice.DontNeed, Errno.None), os.Calls[^1]);
         os.Unmap(arena, Bytes);
@@ -30,7 +30,7 @@ public sealed class GuestBackingTests
     {
         FaultyOperatingSystem os = new();
         os.FailAlways(SystemCall.Advise, Errno.EINTR);
-        Assert.Equal(Errno.EINTR, GuestBacking.Anonymous(os, 1 << 20, Bytes, DiscardMethod.Free).Discard(0, 4096));
+        Assert.Equal(Errno.EINTR, GuestBacking.Anonymous(os, 1 << 20, Bytes, DiscardMethod.Free).Discard([new(0, 4096)], new ulong[1]));
         Assert.Equal(GuestBacking.AttemptsMax, os.Count(SystemCall.Advise));
     }
 
@@ -39,7 +39,7 @@ public sealed class GuestBackingTests
     {
         FaultyOperatingSystem os = new();
         os.FailAlways(SystemCall.PunchHole, Errno.ENOSPC);
-        Assert.Equal(Errno.ENOSPC, GuestBacking.Memfd(os, 1000, Bytes).Discard(4096, 4096));
+        Assert.Equal(Errno.ENOSPC, GuestBacking.Memfd(os, 1000, Bytes).Discard([new(4096, 4096)], new ulong[1]));
         Assert.Equal(1, os.Count(SystemCall.PunchHole));
     }
 
@@ -49,7 +49,7 @@ public sealed class GuestBackingTests
         FaultyOperatingSystem os = new();
         os.FailAlways(SystemCall.Advise, Errno.EINVAL);
         GuestBacking free = GuestBacking.Anonymous(os, 1 << 20, Bytes, DiscardMethod.Free);
-        free.Discard(0, 4096);
+        free.Discard([new(0, 4096)], new ulong[1]);
         Assert.Equal(MemoryAdvice.Free, os.Calls[^1].Advice);
         Assert.False(free.LeavesZero);
         Assert.True(GuestBacking.Anonymous(os, 1 << 20, Bytes, DiscardMethod.DontNeed).LeavesZero);
