@@ -47,7 +47,7 @@ internal sealed class ReportingQueue
     }
 
     /// <summary>Reports with the device, or not yet taken back from it.</summary>
-    public int InFlight => _slots.Length - _slots.AsSpan().Count(ReportState.None);
+    public int InFlight { get; private set; }
 
     /// <summary>The device broke the ring's rules; nothing goes on before a reset.</summary>
     public DriverQueueFault Fault => _queue?.Fault ?? DriverQueueFault.None;
@@ -82,6 +82,7 @@ internal sealed class ReportingQueue
 
         _queue.TryAdd(_buffers.AsSpan(0, buffers), (ulong)slot);
         _slots[slot] = ReportState.Published;
+        InFlight++;
         mustNotify = _queue.Publish();
         return true;
     }
@@ -106,7 +107,7 @@ internal sealed class ReportingQueue
         }
 
         slot = answered;
-        _slots[slot] = ReportState.None;
+        Release(slot);
         return Judge(slot);
     }
 
@@ -121,7 +122,7 @@ internal sealed class ReportingQueue
             return false;
         }
 
-        _slots[slot] = ReportState.None;
+        Release(slot);
         return true;
     }
 
@@ -137,6 +138,12 @@ internal sealed class ReportingQueue
         return isSafe;
     }
 
+    private void Release(int slot)
+    {
+        InFlight -= _slots[slot] == ReportState.None ? 0 : 1;
+        _slots[slot] = ReportState.None;
+    }
+
     private static bool IsDown(DeviceStatus status) => (status & (DeviceStatus.DriverOk | DeviceStatus.NeedsReset)) != DeviceStatus.DriverOk;
 
     /// <summary>With nothing in flight an answer is a lie; to take it is to find that out.</summary>
@@ -146,7 +153,12 @@ internal sealed class ReportingQueue
     /// <summary>The slot of a report that has come back; -1: none has in time, or the device is broken.</summary>
     private int WaitForAnswer(DriverQueue queue, in Deadline deadline, IVirtioTransport transport)
     {
-        int answered = Array.IndexOf(_slots, ReportState.Answered);
+        int answered = _slots.Length - 1;
+        while (answered >= 0 && _slots[answered] != ReportState.Answered)
+        {
+            answered--;
+        }
+
         for (bool inTime = true; answered < 0 && !TryReap(queue, out answered);)
         {
             if (!inTime || queue.Fault != DriverQueueFault.None)

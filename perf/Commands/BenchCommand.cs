@@ -11,6 +11,7 @@ using BenchmarkDotNet.Loggers;
 using BenchmarkDotNet.Reports;
 using BenchmarkDotNet.Running;
 using BenchmarkDotNet.Toolchains.InProcess.Emit;
+using LowLevel.Allocator;
 
 namespace LowLevel.Perf;
 
@@ -21,7 +22,9 @@ internal sealed class BenchCommand : ICommand
 {
     public string Name => "bench";
 
-    public string Summary => "BenchmarkDotNet: ns and managed bytes an operation; --filter '*', --job short|dry|medium|long, --list";
+    public string Summary =>
+        "BenchmarkDotNet: ns and managed bytes an operation; --filter '*', --job short|dry|medium|long, --list; or --limit: "
+        + "bytes treated per CPU second against a bare loop of the same calls; --blocks 512, --rounds 15, --capacity 32";
 
     /// <summary>Every class with benchmarks in this program.</summary>
     private static Type[] Classes => [typeof(BlockBenchmarks), typeof(ReactorBenchmarks), typeof(RingBenchmarks)];
@@ -31,8 +34,19 @@ internal sealed class BenchCommand : ICommand
         string filter = arguments.Text("filter", "*")!;
         string job = arguments.Choice("job", "short", "dry", "medium", "long");
         bool list = arguments.Flag("list");
+        bool limit = arguments.Flag("limit");
+        int blocks = arguments.Integer("blocks", 512, 1, 2048);
+        int capacity = arguments.Integer("capacity", new AerationOptions().ReactorCapacity, 1, 1024);
+        int rounds = arguments.Integer("rounds", 15, 1, 999);
         var report = new JsonReport(Name, arguments.JsonPath);
         arguments.End();
+
+        if (limit)
+        {
+            BenchLimit.Run(blocks, rounds, capacity, report);
+            report.Save();
+            return Program.Success;
+        }
 
         BenchmarkSwitcher switcher = BenchmarkSwitcher.FromTypes(Classes);
         if (list)

@@ -29,7 +29,7 @@ internal sealed partial class ArenaModel : IDisposable
         _setup = setup;
         ScribblingBalloon? balloon = null;
         _arena = PageArena.CreateOn(LinuxSystem.Instance, setup.Options(_clock), new TreatmentSeams(
-            (arena, _) => balloon = new ScribblingBalloon(arena) { MaxBatch = setup.Capacity, Inspect = MustNotBeLive },
+            (arena, _) => balloon = new ScribblingBalloon(arena) { MaxBatch = setup.Capacity, InFlightMax = 1 + (setup.Capacity % 3), Inspect = MustNotBeLive },
             HasWorker: false));
         _balloon = balloon;
         _owner = new Block?[(int)(_arena.SizeBytes >> PageShift)];
