@@ -68,13 +68,15 @@ internal sealed class BalloonLink : IBalloonLink
         return new BalloonLink(balloon);
     }
 
-    /// <summary>How many batches may be with the host at one time. Two, so that it has the next one when it is done with one; four where
-    /// a batch is short, so that it wakes the worker once for two of them: a wake-up costs it as much as dropping two huge pages.
-    /// Served inline it is done before the next one is begun.</summary>
+    /// <summary>How many batches may be with the host at one time. Two, so that it has the next one when it is done with one; up to eight
+    /// where batches are short, because the worker is woken once for all but one of them, and a wake-up costs both sides more than a
+    /// short batch does. Served inline it is done before the next one is begun.</summary>
     private static int InFlight(AerationOptions aeration)
     {
-        const int ShortBatch = 64;
-        return aeration.Context == AerationContext.FreeingThread ? 1 : aeration.ReactorCapacity <= ShortBatch ? 4 : 2;
+        const int BlocksInFlight = 256;
+        return aeration.Context == AerationContext.FreeingThread
+            ? 1
+            : Math.Clamp(BlocksInFlight / aeration.ReactorCapacity, 2, BalloonDriverOptions.ReportsInFlightMax);
     }
 
     /// <inheritdoc/>

@@ -189,14 +189,14 @@ internal sealed class ReportingQueue
         return slot >= 0;
     }
 
-    /// <summary>Until half of what is with the device has come back, so that it has the other half to do while this thread wakes up, at a
-    /// wake-up for several reports. False: no more time, or no more use.</summary>
+    /// <summary>Until all but one of the reports with the device have come back: it works on that one while this thread wakes up, and one
+    /// wake-up serves all the others. False: no more time, or no more use.</summary>
     private bool Sleep(DriverQueue queue, in Deadline deadline, IVirtioTransport transport)
     {
         _answered.Clear();
         try
         {
-            return queue.EnableInterrupts((queue.Outstanding + 1) / 2) || (!IsDown(transport.Status) && _answered.Wait(deadline));
+            return queue.EnableInterrupts(Math.Max(queue.Outstanding - 1, 1)) || (!IsDown(transport.Status) && _answered.Wait(deadline));
         }
         finally
         {

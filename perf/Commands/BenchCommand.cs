@@ -17,7 +17,9 @@ namespace LowLevel.Perf;
 
 /// <summary>The small benchmarks under BenchmarkDotNet: what one operation costs, in nanoseconds and in managed bytes (the latter
 /// must be 0). They run in this process, because they reach for internals and because the generated project of the default toolchain
-/// would be built under this repository's rules, which it was not written for.</summary>
+/// would be built under this repository's rules, which it was not written for. For the same reason there is no [DisassemblyDiagnoser]: in
+/// this version of BenchmarkDotNet it does not work with an in-process toolchain. The runtime itself prints the machine code:
+/// <c>DOTNET_JitStdOutFile=code.txt DOTNET_JitDisasm="AllocatePages FreePages"</c> before the command.</summary>
 internal sealed class BenchCommand : ICommand
 {
     public string Name => "bench";

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Diagnostics;
 using System.Globalization;
 using System.Linq;
 using LowLevel.Allocator;
@@ -16,7 +17,9 @@ internal static class BenchLimit
     private const int Order = 9;
     private const int BlockBytes = 4096 << Order;
     private const int RangesPerCall = 32;
-    private const int WarmRounds = 3;
+    private const int WarmRounds = 2;
+    private const int WarmBlocks = 4;
+    private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(1);
 
     private static readonly string[] Modes = ["madvise", "process_madvise"];
 
@@ -28,6 +31,11 @@ internal static class BenchLimit
         Side[] sides = [.. Modes.Select(mode => new Side(mode, blocks, capacity))];
         try
         {
+            foreach (Side side in sides.Where(s => s.IsPossible))
+            {
+                side.WarmUp();
+            }
+
             for (int round = -WarmRounds; round < rounds; round++)
             {
                 foreach (Side side in sides.Where(s => s.IsPossible))
@@ -66,6 +74,18 @@ internal static class BenchLimit
 
         /// <summary>Whether the kernel takes such calls.</summary>
         public bool IsPossible { get; }
+
+        /// <summary>Until the compiler, whose thread is on this process's bill too, has seen enough of both.</summary>
+        public void WarmUp()
+        {
+            for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start) < s_warmUp;)
+            {
+                Span<nint> few = _blocks.AsSpan(0, Math.Min(WarmBlocks, _blocks.Length));
+                Touch(few);
+                Bare(few);
+                ByArena(few);
+            }
+        }
 
         public void Round(bool arenaFirst, bool counts)
         {
@@ -108,14 +128,14 @@ internal static class BenchLimit
 
         private double Rate(bool byArena)
         {
-            Touch();
-            double seconds = byArena ? ByArena() : Bare();
+            Touch(_blocks);
+            double seconds = byArena ? ByArena(_blocks) : Bare(_blocks);
             return (double)_blocks.Length * BlockBytes / seconds;
         }
 
-        private unsafe void Touch()
+        private static unsafe void Touch(ReadOnlySpan<nint> blocks)
         {
-            foreach (nint block in _blocks)
+            foreach (nint block in blocks)
             {
                 // Sound: taken by this object, and 2 MiB long.
                 for (int offset = 0; offset < BlockBytes; offset += 4096)
@@ -125,10 +145,10 @@ internal static class BenchLimit
             }
         }
 
-        private double Bare()
+        private double Bare(ReadOnlySpan<nint> blocks)
         {
             TimeSpan before = Environment.CpuUsage.TotalTime;
-            Errno error = Call(_blocks);
+            Errno error = Call(blocks);
             double seconds = (Environment.CpuUsage.TotalTime - before).TotalSeconds;
             return error == Errno.None ? seconds : throw new MeasurementException($"the bare loop of {_mode}: {error}");
         }
@@ -162,9 +182,9 @@ internal static class BenchLimit
             return error;
         }
 
-        private unsafe double ByArena()
+        private unsafe double ByArena(Span<nint> blocks)
         {
-            foreach (nint block in _blocks)
+            foreach (nint block in blocks)
             {
                 // Sound: taken by this object; taken again below.
                 _arena.FreePages((void*)block);
@@ -175,15 +195,15 @@ internal static class BenchLimit
             _arena.Trim();
             double seconds = (Environment.CpuUsage.TotalTime - before).TotalSeconds;
             treated = _arena.Aerator.PagesTreated - treated;
-            for (int i = 0; i < _blocks.Length; i++)
+            for (int i = 0; i < blocks.Length; i++)
             {
-                _blocks[i] = (nint)_arena.AllocatePages(Order);
+                blocks[i] = (nint)_arena.AllocatePages(Order);
             }
 
-            Array.Sort(_blocks);
-            return treated == (long)_blocks.Length << Order
+            blocks.Sort();
+            return treated == (long)blocks.Length << Order
                 ? seconds
-                : throw new MeasurementException($"{treated} pages were treated, of {(long)_blocks.Length << Order}; {_arena.Aerator.LostBatches} batches were lost");
+                : throw new MeasurementException($"{treated} pages were treated, of {(long)blocks.Length << Order}; {_arena.Aerator.LostBatches} batches were lost");
         }
     }
 }

@@ -3,6 +3,7 @@ using System.Collections.Generic;
 using System.Linq;
 using LowLevel.Allocator;
 using LowLevel.Interop.Linux;
+using LowLevel.Native;
 using LowLevel.Tests.Fakes;
 using Xunit;
 
@@ -141,7 +142,7 @@ public sealed class SeveralBatchesTests
         nint[] blocks = Scattered(arena, 2500);
         arena.Trim();
         Assert.Equal(0L, arena.Aerator.LostBatches);
-        Assert.All(blocks, block => Assert.True(BlockMarks.Of(arena.Map[LowLevel.Native.Pfn.FromByteOffset((ulong)(block - (nint)arena.BaseAddress))]) is { Treated: true, Zero: true }));
+        Assert.All(blocks, block => Assert.True(MarksOf(arena, block) is { Treated: true, Zero: true }));
         Assert.All(blocks, block => Assert.Equal(0, *(byte*)block));
         arena.Verify();
     }
@@ -188,6 +189,9 @@ public sealed class SeveralBatchesTests
             OneRangePerCall = oneRangePerCall,
         },
     };
+
+    private static unsafe BlockMarks MarksOf(PageArena arena, nint block) =>
+        BlockMarks.Of(arena.Map[Pfn.FromByteOffset((ulong)(block - (nint)arena.BaseAddress))]);
 
     /// <summary>Touched pages, freed; the buddy of each stays taken.</summary>
     private static unsafe nint[] Scattered(PageArena arena, int count)
