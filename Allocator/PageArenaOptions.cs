@@ -136,6 +136,9 @@ public sealed class AerationOptions
 
     /// <summary>The clock of delays and timeouts. Default <see cref="TimeProvider.System"/>.</summary>
     public TimeProvider Clock { get; set; } = TimeProvider.System;
+
+    /// <summary>Whether the in-process host makes a call for each range, although the kernel would take many in one. To compare the two.</summary>
+    internal bool OneRangePerCall { get; set; }
 }
 
 /// <summary>How one allocation goes about it.</summary>

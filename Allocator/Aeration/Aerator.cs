@@ -1,7 +1,6 @@
 using System;
 using System.Diagnostics.Tracing;
 using System.Threading;
-using LowLevel.Interop.Linux;
 using LowLevel.Native;
 
 namespace LowLevel.Allocator;
@@ -26,10 +25,10 @@ public sealed class Aerator
     private readonly TimeSpan _period;
     private readonly Lock _treatment = new();
     private readonly Lock _starting = new();
-    private readonly WorkingSet _workingSet = new();
     private readonly PageblockBacking _backing;
     private HighWaterMarks? _marks;
     private Reactor? _reactor;
+    private TreatmentDrive? _drive;
     private IBalloonLink? _link;
     private Worker? _worker;
     private long _epochBegan;
@@ -104,7 +103,9 @@ public sealed class Aerator
                 _link = _seams.Balloon(_arena, _arenaOptions);
                 int capacity = ReactorCapacity == 0 ? _options.ReactorCapacity : ReactorCapacity;
                 _marks = new HighWaterMarks(_arena.Plan.MinimumOrder, capacity, _options.Context == AerationContext.FreeingThread);
-                _reactor = new Reactor(_arena, _link.Device, _marks, _backing, _options.ReactorCapacity, _options.HostTimeout);
+                BatchCare care = new(_backing);
+                _reactor = new Reactor(_link.Device, _marks, care, _options.ReactorCapacity, _options.HostTimeout);
+                _drive = new TreatmentDrive(_arena, _reactor, _marks, care);
             }
 
             Worker worker = new(_clock, UntilNextEpoch, Pass);
@@ -200,9 +201,9 @@ public sealed class Aerator
 
         lock (_treatment)
         {
-            if (_reactor is not null && IsRunning)
+            if (IsRunning)
             {
-                Drive(restedOnly: false);
+                _drive!.Everything();
             }
         }
     }
@@ -223,12 +224,7 @@ public sealed class Aerator
                 _arena.Threads.DrainRested();
                 _link!.Service();
                 Relieve();
-                _reactor!.SplitAgain();
-                Drive(restedOnly: true);
-                if (_arena.Plan.ByPolicy)
-                {
-                    PopulateAhead();
-                }
+                _drive!.Rested();
             }
         }
     }
@@ -261,7 +257,7 @@ public sealed class Aerator
     internal bool TryDeflate(uint pages) => _link is not null && _link.Deflate(pages) != 0;
 
     /// <summary>The freeing thread treats its zone until it is under the mark (the RFC's way). If treatment is under way already, that
-    /// will do. Bounded: each round takes at least one block, and no more rounds than the zone had batches.</summary>
+    /// will do.</summary>
     private void TreatInline(Zone zone)
     {
         // The lock lets its holder in again, and a free from inside a round would fill the batch that the device has.
@@ -272,104 +268,15 @@ public sealed class Aerator
 
         try
         {
-            if (_reactor is null || !IsRunning)
+            if (IsRunning)
             {
-                return;
+                _drive!.UntilBelowMark(zone, ReactorCapacity);
             }
-
-            long all = long.MaxValue;
-            ulong rounds = (zone.RawBlocks(_arena.Plan.MinimumOrder) / (ulong)Math.Max(1, ReactorCapacity)) + 1;
-            for (; rounds != 0 && zone.IsOverHighWaterMark && _reactor.Round(restedOnly: false, zone, ref all) == RoundResult.Treated; rounds--)
-            {
-                SettleMark(zone);
-            }
-
-            SettleMark(zone);
         }
         finally
         {
             _treatment.Exit();
         }
-    }
-
-    /// <summary>Rounds until nothing is left to treat. Bounded by what was raw when it began: blocks that come back and merge may be
-    /// seen twice, what is freed meanwhile waits for the next pass.</summary>
-    private void Drive(bool restedOnly)
-    {
-        ulong blocks = 0;
-        long allowance = restedOnly && _arena.Plan.ByPolicy ? -(long)_workingSet.Stock : long.MaxValue;
-        foreach (Zone zone in _arena.Zones)
-        {
-            blocks += zone.RawBlocks(_arena.Plan.MinimumOrder);
-            allowance += allowance == long.MaxValue ? 0 : (long)zone.RawWholePages;
-        }
-
-        ulong rounds = (2 * blocks) + 1;
-        while (rounds != 0 && allowance > 0 && _reactor!.Round(restedOnly, only: null, ref allowance) == RoundResult.Treated)
-        {
-            rounds--;
-        }
-
-        foreach (Zone zone in _arena.Zones)
-        {
-            SettleMark(zone);
-            if (_arena.Plan.ByPolicy)
-            {
-                DriveMixed(zone, restedOnly);
-            }
-        }
-    }
-
-    private void DriveMixed(Zone zone, bool restedOnly)
-    {
-        MixedScan scan = new() { Next = zone.Start.Pageblock, Left = (uint)((zone.ReachedPfn - zone.Start.Value) >> PageblockLimits.PageblockOrder) };
-        while (scan.Left > 0 && _reactor!.RoundMixed(restedOnly, zone, ref scan) == RoundResult.Treated)
-        {
-        }
-    }
-
-    /// <summary>Makes treated pageblocks resident again while the stock is larger than what is resident, so that the threads that will take
-    /// them find them so: the faults are this thread's.</summary>
-    private void PopulateAhead()
-    {
-        ulong resident = 0;
-        foreach (Zone zone in _arena.Zones)
-        {
-            resident += zone.RawWholePages;
-        }
-
-        foreach (Zone zone in _arena.Zones)
-        {
-            while (resident < _workingSet.Stock && TryPopulateOne(zone, out uint pages))
-            {
-                resident += pages;
-            }
-        }
-    }
-
-    private bool TryPopulateOne(Zone zone, out uint pages)
-    {
-        zone.Enter();
-        bool taken = zone.TryTakeForPopulation(out Pfn pfn, out Order order, out BlockMarks marks);
-        zone.Exit();
-        pages = order.Pages;
-        if (!taken)
-        {
-            return false;
-        }
-
-        bool done = _arena.System.Advise(_arena.Memory.Base + (nint)pfn.ByteOffset, order.Bytes, MemoryAdvice.PopulateWrite) == Errno.None;
-        zone.Enter();
-        zone.ReturnPopulatedLocked(pfn, order, done ? marks with { Treated = false, FreedAt = _arena.Epoch } : marks);
-        zone.Exit();
-        return done;
-    }
-
-    private void SettleMark(Zone zone)
-    {
-        zone.Enter();
-        _marks!.SettleZone(zone);
-        zone.Exit();
     }
 
     /// <summary>How long until the next epoch may begin; what the worker sleeps. Counted from the epoch and not from the last pass: a
@@ -388,13 +295,7 @@ public sealed class Aerator
         {
             Volatile.Write(ref _epochBegan, now);
             _arena.Epoch++;
-            ulong refaulted = 0;
-            foreach (Zone zone in _arena.Zones)
-            {
-                refaulted += zone.TakeRefaulted();
-            }
-
-            _workingSet.Advance(refaulted, _arena.Budget.TakenPages);
+            _drive!.OnEpoch();
         }
     }
 

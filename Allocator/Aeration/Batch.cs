@@ -3,7 +3,7 @@ using LowLevel.Native;
 
 namespace LowLevel.Allocator;
 
-/// <summary>The blocks that the reactor holds: taken together, told together, given back together. Used by the holder of the
+/// <summary>Blocks that the reactor holds: taken together, told together, given back together. Used by the holder of the
 /// treatment lock only; entries are added under the lock of their zone.</summary>
 internal sealed class Batch
 {
@@ -13,13 +13,22 @@ internal sealed class Batch
     private int _divided;
 
     /// <summary>An empty batch for this many blocks.</summary>
-    public Batch(int capacity)
+    /// <param name="capacity">Blocks.</param>
+    /// <param name="slot">Its number at the device.</param>
+    public Batch(int capacity, int slot = 0)
     {
+        Slot = slot;
         _ranges = new PageRange[capacity];
         _entries = new Entry[capacity];
         _divisions = new Division[capacity];
         Capacity = capacity;
     }
+
+    /// <summary>Its number at the device, and in the reactor.</summary>
+    public int Slot { get; }
+
+    /// <summary>Whether its blocks are held back from a lost device.</summary>
+    public bool IsQuarantined { get; set; }
 
     /// <summary>Blocks that fit; at most what the arrays were made for. The reactor lowers it to what the device takes.</summary>
     public int Capacity { get; private set; }
@@ -30,14 +39,14 @@ internal sealed class Batch
     /// <summary>Pages in it.</summary>
     public long Pages { get; private set; }
 
-    /// <summary>Pages that may still be taken in this pass; what is beyond stays resident for those who will want it.</summary>
-    public long Allowance { get; set; } = long.MaxValue;
-
-    /// <summary>Whether no further block fits. By pages too: what the reactor has nobody can be given.</summary>
-    public bool IsFull => Count >= Capacity || Pages >= PagesMax;
-
     /// <summary>A batch takes no further block from here on: 128 MiB, as in the series (32 blocks of 4 MiB).</summary>
     public const long PagesMax = 32 * PageblockLimits.PagesPerMaxBlock;
+
+    /// <summary>Whether no further block fits, by number or by pages: what the reactor has nobody can be given.</summary>
+    public bool IsFull => Count >= Capacity || Pages >= PagesMax;
+
+    /// <summary>Pages that may still be taken in this pass; what is beyond stays resident for those who will want it. Set by the source.</summary>
+    public long Allowance { get; set; } = long.MaxValue;
 
     /// <summary>Pageblocks of which a part is in the batch for the first time.</summary>
     public ReadOnlySpan<Division> Divisions => _divisions.AsSpan(0, _divided);
@@ -78,6 +87,7 @@ internal sealed class Batch
         Count = 0;
         Pages = 0;
         _divided = 0;
+        IsQuarantined = false;
     }
 
     /// <summary>One block, with the marks it came with.</summary>

@@ -18,32 +18,40 @@ internal enum SettleResult
     /// <summary>The device used the buffers but says, or showed, that it did nothing (an error, a lie): the blocks are raw.</summary>
     Failed,
 
-    /// <summary>No answer in time. The batch stays with the device until <see cref="ITreatmentDevice.TryRevoke"/> succeeds.</summary>
+    /// <summary>No answer in time. What is in flight stays with the device until <see cref="ITreatmentDevice.TryRevoke"/> succeeds.</summary>
     TimedOut,
 }
 
-/// <summary>Where the reactor hands its batch (the series' aerator_dev_info: capacity and react). One batch is in flight
-/// at a time; calls come from one thread at a time (the holder of the treatment lock).</summary>
+/// <summary>Where the reactor hands its batches (the series' aerator_dev_info: capacity and react). A few may be in flight, each in a
+/// slot that the caller names; calls come from one thread at a time (the holder of the treatment lock).</summary>
 internal interface ITreatmentDevice : IDisposable
 {
     /// <summary>Blocks per batch: the least of what the driver asked for, what the queue holds and what the device allows. 0
     /// while the device takes no reports (feature refused, device broken or lost).</summary>
     int Capacity { get; }
 
+    /// <summary>Batches that may be with the device at one time, at least 1: slots are numbered from 0. It changes only with
+    /// <see cref="TryRestart"/>.</summary>
+    int InFlightMax => 1;
+
     /// <summary>Whether the device needs <see cref="TryRestart"/> before it can take anything: it was reset, broke the protocol, or was
     /// never started. A device that is in order and merely takes no reports is not restarted again and again.</summary>
     bool IsOutOfService => Capacity <= 0;
 
-    /// <summary>Publishes the batch and notifies the device. False: nothing was published and the device cannot touch the blocks.</summary>
-    bool React(ReadOnlySpan<PageRange> batch);
+    /// <summary>Publishes the batch in a free slot and notifies the device. False: nothing was published and the device cannot touch the
+    /// blocks.</summary>
+    bool React(ReadOnlySpan<PageRange> batch, int slot);
 
-    /// <summary>Waits until the batch that <see cref="React"/> published has come back, at most <paramref name="timeout"/>.</summary>
-    SettleResult Settle(TimeSpan timeout);
+    /// <summary>Waits until one of the batches that <see cref="React"/> published has come back, at most <paramref name="timeout"/>.
+    /// They come back in the device's order.</summary>
+    /// <param name="timeout">For the wait.</param>
+    /// <param name="slot">Whose answer it is; the slot is free then. No slot with <see cref="SettleResult.TimedOut"/>.</param>
+    SettleResult Settle(TimeSpan timeout, out int slot);
 
-    /// <summary>After <see cref="SettleResult.TimedOut"/>: resets the device and takes the batch back. True once it can no longer touch the
-    /// batch: in this process when its claim was cancelled or the claimed call has returned; elsewhere when it has acknowledged the
-    /// reset. May be called again after false.</summary>
-    bool TryRevoke(TimeSpan timeout);
+    /// <summary>After <see cref="SettleResult.TimedOut"/>: resets the device and takes the batch in a slot back. True once it can no
+    /// longer touch the batch: in this process when its claim was cancelled or the claimed call has returned; elsewhere when it has
+    /// acknowledged the reset. May be called again after false.</summary>
+    bool TryRevoke(int slot, TimeSpan timeout);
 
     /// <summary>Brings a device that was reset back into service (negotiates again). False: it stays out of service.</summary>
     bool TryRestart();

@@ -1,5 +1,4 @@
 using System;
-using System.Collections.Generic;
 using System.Diagnostics;
 using System.Diagnostics.Tracing;
 using LowLevel.Native;
@@ -9,52 +8,49 @@ namespace LowLevel.Allocator;
 /// <summary>How one round of the reactor went.</summary>
 internal enum RoundResult
 {
-    /// <summary>There was nothing to treat.</summary>
+    /// <summary>There was nothing to treat, and nothing is in flight.</summary>
     Empty,
 
-    /// <summary>A batch came back treated.</summary>
+    /// <summary>A batch came back treated. Others may be in flight: the next round, or <see cref="Reactor.Finish"/>, takes them back.</summary>
     Treated,
 
-    /// <summary>A batch came back raw, or is quarantined; the device is in trouble, and this pass ends.</summary>
+    /// <summary>A batch came back raw, or is quarantined; the device is in trouble, and this pass ends. Nothing is in flight.</summary>
     Lost,
 }
 
 /// <summary>The sequencing batch reactor (patch 8): fill with raw blocks, react (tell the device), settle (wait for it), decant (back
-/// to the free lists as treated), idle. One batch at a time, worked by whoever holds the treatment lock. No zone lock is held while
-/// the device has the batch.
+/// to the free lists as treated), idle. As many batches are in flight as the device takes, so that it has the next one when it is done
+/// with one; they are decanted as they come back. Worked by whoever holds the treatment lock. No zone lock is held while the device
+/// has a batch.
 /// <code>
-/// a page is in the batch  &lt;=>  its head says InReactor (or Quarantined, once the device is lost)
+/// a page is in a batch  &lt;=>  its head says InReactor (or Quarantined, once the device is lost)
+/// a batch is empty, in flight or quarantined; each comes back, or does not, by itself
 /// Treated is set after the device used the batch, while the blocks are on no list
 /// </code></summary>
 internal sealed class Reactor
 {
-    private readonly PageArena _arena;
     private readonly ITreatmentDevice _device;
     private readonly HighWaterMarks _marks;
-    private readonly Order _least;
+    private readonly BatchCare _care;
     private readonly TimeSpan _hostTimeout;
-    private readonly Batch _batch;
-    private readonly PageblockBacking _backing;
-    private readonly List<Batch.Entry> _quarantine = [];
-    private List<Pfn> _again = [];
-    private List<Pfn> _before = [];
-    private int _zoneCursor;
+    private readonly int _capacity;
+    private Batch[] _batches = [];
+    private int _inFlight;
+    private int _quarantined;
     private long _stageBegan;
     private long _idleSince;
 
     /// <summary>An idle reactor of at most this capacity; the device may allow less at any time.</summary>
-    public Reactor(PageArena arena, ITreatmentDevice device, HighWaterMarks marks, PageblockBacking backing, int capacity, TimeSpan hostTimeout)
+    public Reactor(ITreatmentDevice device, HighWaterMarks marks, BatchCare care, int capacity, TimeSpan hostTimeout)
     {
-        _arena = arena;
         _device = device;
         _marks = marks;
-        _backing = backing;
-        _least = arena.Plan.MinimumOrder;
+        _care = care;
         _hostTimeout = hostTimeout;
-        _batch = new Batch(capacity);
+        _capacity = capacity;
     }
 
-    /// <summary>Where it is. Read by anybody, a hint.</summary>
+    /// <summary>Where it is: what its worker does, and Settle while batches are in flight. Read by anybody, a hint.</summary>
     public Stage Stage { get; private set; }
 
     /// <summary>Batches that came back treated.</summary>
@@ -67,186 +63,232 @@ internal sealed class Reactor
     public long LostBatches { get; private set; }
 
     /// <summary>Whether blocks are held back from a lost device.</summary>
-    public bool HasQuarantine => _quarantine.Count != 0;
+    public bool HasQuarantine => _quarantined != 0;
 
-    /// <summary>One round over the orders that are treated. Treatment lock held, no zone lock.</summary>
-    /// <param name="restedOnly">Only what has rested.</param>
-    /// <param name="only">One zone, or null for all in turn.</param>
-    /// <param name="allowance">Pages that may be taken; lowered by what was.</param>
-    public RoundResult Round(bool restedOnly, Zone? only, ref long allowance)
+    /// <summary>One round: fills and publishes what the device takes, then waits for one batch and decants it. Treatment lock held, no
+    /// zone lock. Rounds are called until one is not <see cref="RoundResult.Treated"/>; whoever stops earlier calls <see cref="Finish"/>.</summary>
+    /// <param name="source">Where the blocks come from.</param>
+    public RoundResult Round(IBatchSource source)
     {
-        _batch.Allowance = allowance;
-        RoundResult result = Round(() => Fill(restedOnly, only));
-        allowance = _batch.Allowance;
-        return result;
-    }
-
-    /// <summary>One round over the holes of a zone's mixed pageblocks.</summary>
-    public RoundResult RoundMixed(bool restedOnly, Zone zone, ref MixedScan scan)
-    {
-        MixedScan at = scan;
-        RoundResult result = Round(() =>
-        {
-            while (at.Left > 0 && !_batch.IsFull)
-            {
-                uint left = at.Left;
-                zone.Enter();
-                zone.FillMixedLocked(_batch, restedOnly, ref at);
-                zone.Exit();
-                if (at.Left == left)
-                {
-                    break;
-                }
-            }
-        });
-        scan = at;
-        return result;
-    }
-
-    private RoundResult Round(Action fill)
-    {
-        if (HasQuarantine && !TryReleaseQuarantine(TimeSpan.Zero))
+        if (_inFlight == 0 && !MayBegin())
         {
             return RoundResult.Lost;
         }
 
-        if ((_device.IsOutOfService && !_device.TryRestart()) || _device.Capacity <= 0)
-        {
-            return RoundResult.Lost;
-        }
-
-        _batch.Limit(_device.Capacity);
-        _marks.Follow(_batch.Capacity);
-        _marks.Hold();
+        Hold();
         try
         {
-            Begin(Stage.Fill);
-            fill();
-            if (_batch.Count == 0)
+            if (!FillAndReact(source))
             {
-                return RoundResult.Empty;
+                SettleAll();
+                return RoundResult.Lost;
             }
 
-            EndIdleness();
-            End();
-            RoundResult result = ReactAndDecant();
-            _idleSince = IsTraced ? Stopwatch.GetTimestamp() : 0;
-            return result;
+            return _inFlight == 0 ? RoundResult.Empty : SettleOne();
         }
         finally
         {
+            Release();
+        }
+    }
+
+    /// <summary>Takes back what is in flight, without filling again. Treatment lock held.</summary>
+    public RoundResult Finish()
+    {
+        Hold();
+        try
+        {
+            return SettleAll();
+        }
+        finally
+        {
+            Release();
+        }
+    }
+
+    /// <summary>Asks the device again to let go; what it held comes back as raw. Treatment lock held.</summary>
+    public bool TryReleaseQuarantine(TimeSpan timeout)
+    {
+        foreach (Batch batch in _batches)
+        {
+            if (batch.IsQuarantined && _device.TryRevoke(batch.Slot, timeout))
+            {
+                foreach (Batch.Entry entry in batch.Entries)
+                {
+                    entry.Zone.Enter();
+                    entry.Zone.ReleaseQuarantinedLocked(entry.Pfn, entry.Order, entry.Marks);
+                    entry.Zone.Exit();
+                }
+
+                batch.Clear();
+                _quarantined--;
+            }
+        }
+
+        return !HasQuarantine;
+    }
+
+    /// <summary>Whether the device can take a batch, and every batch is empty. Nothing is in flight.</summary>
+    private bool MayBegin()
+    {
+        if ((HasQuarantine && !TryReleaseQuarantine(TimeSpan.Zero)) || (_device.IsOutOfService && !_device.TryRestart()) || _device.Capacity <= 0)
+        {
+            return false;
+        }
+
+        if (_batches.Length != _device.InFlightMax)
+        {
+            _batches = new Batch[_device.InFlightMax];
+            for (int slot = 0; slot < _batches.Length; slot++)
+            {
+                _batches[slot] = new Batch(_capacity, slot);
+            }
+        }
+
+        return true;
+    }
+
+    /// <summary>A batch is being built or is in flight: one of the references.</summary>
+    private void Hold()
+    {
+        if (_inFlight == 0)
+        {
+            _marks.Hold();
+        }
+    }
+
+    private void Release()
+    {
+        if (_inFlight == 0)
+        {
             _marks.Release();
-            Stage = Stage.Idle;
         }
+
+        Stage = _inFlight == 0 ? Stage.Idle : Stage.Settle;
     }
 
-    private void Fill(bool restedOnly, Zone? only)
+    /// <summary>Batches out until nothing more is to be had or the device has enough. False: one could not be published, and is lost.</summary>
+    private bool FillAndReact(IBatchSource source)
     {
-        if (only is not null)
+        while (_inFlight < _batches.Length && _device.Capacity > 0)
         {
-            FillFrom(only, restedOnly);
-            return;
+            Batch batch = NextEmpty();
+            batch.Limit(_device.Capacity);
+            _marks.Follow(batch.Capacity);
+            Begin(Stage.Fill);
+            source.Fill(batch);
+            if (batch.Count == 0)
+            {
+                break;
+            }
+
+            EndIdleness(batch);
+            End(batch);
+            if (!React(batch))
+            {
+                return false;
+            }
         }
 
-        // Each round begins with another zone, so that a busy one starves nobody.
-        ReadOnlySpan<Zone> zones = _arena.Zones;
-        _zoneCursor = (_zoneCursor + 1) % zones.Length;
-        for (int i = 0; i < zones.Length && !_batch.IsFull; i++)
-        {
-            FillFrom(zones[(_zoneCursor + i) % zones.Length], restedOnly);
-        }
+        return true;
     }
 
-    private void FillFrom(Zone zone, bool restedOnly)
+    private Batch NextEmpty()
     {
-        zone.Enter();
-        zone.FillLocked(_batch, _least, restedOnly);
-        zone.Exit();
-    }
-
-    private RoundResult ReactAndDecant()
-    {
-        foreach (Batch.Division part in _batch.Divisions)
+        foreach (Batch batch in _batches)
         {
-            _backing.Divide(part.Zone, part.Block);
+            if (batch.Count == 0)
+            {
+                return batch;
+            }
         }
 
+        throw new InvalidOperationException($"no batch is empty, although only {_inFlight} of {_batches.Length} are in flight");
+    }
+
+    /// <summary>Tells the device. False: it would not hear; the batch is raw again.</summary>
+    private bool React(Batch batch)
+    {
+        _care.BeforeDrop(batch);
         Begin(Stage.React);
-        if (!_device.React(_batch.Ranges))
+        if (!_device.React(batch.Ranges, batch.Slot))
         {
-            return Lose("refused");
+            Lose(batch, "refused");
+            return false;
         }
 
-        End();
+        _inFlight++;
+        End(batch);
+        return true;
+    }
+
+    /// <summary>Everything that is in flight. Treated: nothing of it was lost.</summary>
+    private RoundResult SettleAll()
+    {
+        RoundResult result = RoundResult.Treated;
+        while (_inFlight != 0)
+        {
+            result = SettleOne() == RoundResult.Lost ? RoundResult.Lost : result;
+        }
+
+        return result;
+    }
+
+    /// <summary>Waits for one batch and gives its blocks back. After Lost nothing is in flight.</summary>
+    private RoundResult SettleOne()
+    {
         Begin(Stage.Settle);
-        SettleResult result = _device.Settle(_hostTimeout);
-        End();
-        switch (result)
+        SettleResult result = _device.Settle(_hostTimeout, out int slot);
+        if (result == SettleResult.TimedOut)
         {
-            case SettleResult.Treated or SettleResult.TreatedZero:
-                Cycles++;
-                PagesTreated += _batch.Pages;
-                Tidy();
-                Decant(treated: true, zero: result == SettleResult.TreatedZero);
-                return RoundResult.Treated;
-            case SettleResult.Failed:
-                return Lose("failed");
-            default:
-                return _device.TryRevoke(TimeSpan.Zero) ? Lose("timed out") : Quarantine();
+            GiveUp();
+            return RoundResult.Lost;
         }
+
+        Batch batch = _batches[slot];
+        End(batch);
+        _inFlight--;
+        if (result == SettleResult.Failed)
+        {
+            Lose(batch, "failed");
+            SettleAll();
+            return RoundResult.Lost;
+        }
+
+        Cycles++;
+        PagesTreated += batch.Pages;
+        _care.AfterDrop(batch);
+        Decant(batch, treated: true, zero: result == SettleResult.TreatedZero);
+        _idleSince = IsTraced ? Stopwatch.GetTimestamp() : 0;
+        return RoundResult.Treated;
     }
 
-    /// <summary>At the start of a pass: splits once more what the last passes have split. A split fails while somebody holds the page for a
-    /// moment (a processor's list of pages that are on their way to the LRU, for one), and the kernel does not say so; of a page that is
-    /// small already it costs half a microsecond.</summary>
-    public void SplitAgain()
+    /// <summary>No answer: each batch that is in flight comes back raw if the device can no longer touch it, else it is quarantined.</summary>
+    private void GiveUp()
     {
-        foreach (Pfn resident in _before)
+        foreach (Batch batch in _batches)
         {
-            _backing.Split(resident);
-        }
-
-        foreach (Pfn resident in _again)
-        {
-            _backing.Split(resident);
-        }
-
-        _before.Clear();
-        (_before, _again) = (_again, _before);
-    }
-
-    /// <summary>After the device has dropped a batch and before anybody gets it: the rests of huge pages are split, whole pageblocks may be
-    /// huge again, and struct pages that nobody needs go too.</summary>
-    private unsafe void Tidy()
-    {
-        foreach (Batch.Division part in _batch.Divisions)
-        {
-            if (part.Resident is Pfn resident)
+            if (batch.Count != 0 && !batch.IsQuarantined)
             {
-                _backing.Split(resident);
-                _again.Add(resident);
-            }
-        }
-
-        foreach (Batch.Entry entry in _batch.Entries)
-        {
-            if (entry.Order >= Order.Pageblock)
-            {
-                _backing.Restore(entry.Zone, entry.Pfn, entry.Order);
-            }
-            else
-            {
-                _backing.DropStructPages(entry.Pfn, entry.Order.Pages);
+                _inFlight--;
+                if (_device.TryRevoke(batch.Slot, TimeSpan.Zero))
+                {
+                    Lose(batch, "timed out");
+                }
+                else
+                {
+                    Quarantine(batch);
+                }
             }
         }
     }
 
     /// <summary>Back to the free lists, zone by zone, each in one lock hold.</summary>
-    private void Decant(bool treated, bool zero)
+    private void Decant(Batch batch, bool treated, bool zero)
     {
         Begin(Stage.Decant);
         Zone? zone = null;
-        foreach (Batch.Entry entry in _batch.Entries)
+        foreach (Batch.Entry entry in batch.Entries)
         {
             if (entry.Zone != zone)
             {
@@ -261,65 +303,39 @@ internal sealed class Reactor
         }
 
         zone?.Exit();
-        End();
-        _batch.Clear();
+        End(batch);
+        batch.Clear();
     }
 
-    private RoundResult Lose(string reason)
+    private void Lose(Batch batch, string reason)
+    {
+        Report(reason);
+        Decant(batch, treated: false, zero: false);
+        _idleSince = IsTraced ? Stopwatch.GetTimestamp() : 0;
+    }
+
+    /// <summary>The device may still touch the batch: it is counted and handed to nobody until the device has let go (house rule 5).</summary>
+    private void Quarantine(Batch batch)
+    {
+        Report("quarantined");
+        foreach (Batch.Entry entry in batch.Entries)
+        {
+            entry.Zone.Enter();
+            entry.Zone.QuarantineLocked(entry.Pfn, entry.Order);
+            entry.Zone.Exit();
+        }
+
+        batch.IsQuarantined = true;
+        _quarantined++;
+    }
+
+    private void Report(string reason)
     {
         LostBatches++;
         if (ArenaEvents.Log.IsEnabled(EventLevel.Warning, ArenaEvents.Keywords.Treatment))
         {
             ArenaEvents.Log.BatchLost(reason);
         }
-
-        Decant(treated: false, zero: false);
-        return RoundResult.Lost;
-    }
-
-    /// <summary>The device may still touch the batch: it is counted and handed to nobody until the device has let go (house rule 5).</summary>
-    private RoundResult Quarantine()
-    {
-        LostBatches++;
-        if (ArenaEvents.Log.IsEnabled(EventLevel.Warning, ArenaEvents.Keywords.Treatment))
-        {
-            ArenaEvents.Log.BatchLost("quarantined");
-        }
-
-        foreach (Batch.Entry entry in _batch.Entries)
-        {
-            entry.Zone.Enter();
-            entry.Zone.QuarantineLocked(entry.Pfn, entry.Order);
-            entry.Zone.Exit();
-            _quarantine.Add(entry);
-        }
-
-        _batch.Clear();
-        return RoundResult.Lost;
-    }
-
-    /// <summary>Asks the device again to let go; what it held comes back as raw. Treatment lock held.</summary>
-    public bool TryReleaseQuarantine(TimeSpan timeout)
-    {
-        if (!HasQuarantine)
-        {
-            return true;
-        }
-
-        if (!_device.TryRevoke(timeout))
-        {
-            return false;
-        }
-
-        foreach (Batch.Entry entry in _quarantine)
-        {
-            entry.Zone.Enter();
-            entry.Zone.ReleaseQuarantinedLocked(entry.Pfn, entry.Order, entry.Marks);
-            entry.Zone.Exit();
-        }
-
-        _quarantine.Clear();
-        return true;
     }
 
     private void Begin(Stage stage)
@@ -328,21 +344,21 @@ internal sealed class Reactor
         _stageBegan = IsTraced ? Stopwatch.GetTimestamp() : 0;
     }
 
-    private void End()
+    private void End(Batch batch)
     {
-        if (_stageBegan != 0 && _batch.Count != 0)
+        if (_stageBegan != 0 && batch.Count != 0)
         {
-            Batch.Entry first = _batch.Entries[0];
-            ArenaEvents.Log.Stage(Stage, first.Zone.Number, first.Order.Value, _batch.Pages, _batch.Count, Stopwatch.GetElapsedTime(_stageBegan).TotalMicroseconds);
+            Batch.Entry first = batch.Entries[0];
+            ArenaEvents.Log.Stage(Stage, first.Zone.Number, first.Order.Value, batch.Pages, batch.Count, Stopwatch.GetElapsedTime(_stageBegan).TotalMicroseconds);
         }
     }
 
     /// <summary>Idleness is told when it is over, by the round that found something; rounds that find nothing are part of it.</summary>
-    private void EndIdleness()
+    private void EndIdleness(Batch batch)
     {
-        if (_stageBegan != 0 && _idleSince != 0)
+        if (_stageBegan != 0 && _idleSince != 0 && _inFlight == 0)
         {
-            Batch.Entry first = _batch.Entries[0];
+            Batch.Entry first = batch.Entries[0];
             TimeSpan idle = Stopwatch.GetElapsedTime(_idleSince, _stageBegan);
             ArenaEvents.Log.Stage(Stage.Idle, first.Zone.Number, first.Order.Value, 0, 0, idle.TotalMicroseconds);
         }

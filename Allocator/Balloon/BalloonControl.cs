@@ -7,7 +7,7 @@ namespace LowLevel.Allocator;
 /// <summary>The control memory of the balloon driver: everything that the device reads or writes besides the arena's pages, in
 /// one page-aligned stretch, which may be a memfd shared with another process.
 /// <code>
-/// reporting queue | inflate, deflate, statistics queues | indirect table | hints | page numbers in | page numbers out | statistics
+/// reporting queue | inflate, deflate, statistics queues | indirect tables | hints | page numbers in | page numbers out | statistics
 /// </code></summary>
 internal sealed class BalloonControl
 {
@@ -50,9 +50,6 @@ internal sealed class BalloonControl
         _offsets = new Offsets(options);
     }
 
-    /// <summary>Guest address of the hints of one report.</summary>
-    public ulong HintsAddress => _address + (ulong)_offsets.Hints;
-
     /// <summary>Guest address of the page numbers of an inflate request.</summary>
     public ulong InflateAddress => _address + (ulong)_offsets.Inflate;
 
@@ -61,8 +58,11 @@ internal sealed class BalloonControl
 
     // Sound, each of them: the constructor translated the whole stretch, and Offsets keeps the parts inside it.
 
-    /// <summary>The hints of one report.</summary>
-    public unsafe Span<Hint> Hints => new((void*)(_host + _offsets.Hints), _offsets.Capacity);
+    /// <summary>The hints of one of the reports.</summary>
+    public unsafe Span<Hint> Hints(int report) => new((void*)(_host + HintsOffset(report)), _offsets.Capacity);
+
+    /// <summary>Their guest address.</summary>
+    public ulong HintsAddress(int report) => _address + (ulong)HintsOffset(report);
 
     /// <summary>The page numbers of an inflate request.</summary>
     public unsafe Span<uint> InflatePages => new((void*)(_host + _offsets.Inflate), PageNumbersMax);
@@ -88,10 +88,16 @@ internal sealed class BalloonControl
         IndirectTables? tables = null;
         bool indirect = queue == BalloonLimits.ReportingQueue && (features & Feature.IndirectDescriptors) != 0;
         bool mapped = SplitRing.TryMap(_memory, size, Queue(queue, size), out SplitRing ring)
-            && (!indirect || IndirectTables.TryMap(_memory, _address + (ulong)_offsets.Table, 1, _offsets.Capacity, out tables));
+            && (!indirect || IndirectTables.TryMap(_memory, _address + (ulong)_offsets.Table, _offsets.Reports, _offsets.Capacity, out tables));
         return mapped
             ? new DriverQueue(ring, (features & Feature.EventIndex) != 0, tables)
             : throw new InvalidOperationException($"queue {queue} of {size} descriptors does not fit into the control memory");
+    }
+
+    private int HintsOffset(int report)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(unchecked((uint)report), (uint)_offsets.Reports);
+        return _offsets.Hints + (report * _offsets.Capacity * Hint.SizeInBytes);
     }
 
     private int DeflateOffset(int request)
@@ -109,17 +115,20 @@ internal sealed class BalloonControl
         public Offsets(BalloonDriverOptions options)
         {
             Capacity = options.WantedCapacity;
+            Reports = options.ReportsInFlight;
             _small = new VirtqueueLayout(options.EffectiveQueueSize).TotalBytes;
             _smallBytes = new VirtqueueLayout(SmallQueueSize).TotalBytes;
             Table = _small + (3 * _smallBytes);
-            Hints = Table + IndirectTables.Bytes(1, Capacity);
-            Inflate = Hints + (Capacity * Hint.SizeInBytes);
+            Hints = Table + IndirectTables.Bytes(Reports, Capacity);
+            Inflate = Hints + (Reports * Capacity * Hint.SizeInBytes);
             Deflate = Inflate + (PageNumbersMax * sizeof(uint));
             Statistics = Deflate + (DeflatesMax * PageNumbersMax * sizeof(uint));
             End = Statistics + (StatisticsMax * BalloonStat.SizeInBytes);
         }
 
         public int Capacity { get; }
+
+        public int Reports { get; }
 
         public int Table { get; }
 

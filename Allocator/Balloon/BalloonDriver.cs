@@ -11,7 +11,7 @@ namespace LowLevel.Allocator;
 /// moves pages in and out of the balloon, answers the statistics queue. Reports are made by one thread at a time, the holder of
 /// the treatment lock; <see cref="Service"/> and <see cref="Deflate"/> come from any thread, with no zone lock held, and
 /// serialise among themselves. Interrupts only wake threads up; whatever they say is looked up on the rings.</summary>
-internal sealed class BalloonDriver : ITreatmentDevice
+internal sealed partial class BalloonDriver : ITreatmentDevice
 {
     /// <summary>Requests of one <see cref="Service"/>: 16 MiB, so that nobody waits long for its lock.</summary>
     private const int ServiceRequestsMax = 16;
@@ -28,8 +28,10 @@ internal sealed class BalloonDriver : ITreatmentDevice
     private readonly StatisticsQueue _statistics;
     private readonly Lock _service = new();
     private volatile bool _isLive;
+    private volatile bool _isReset;
     private volatile bool _isShutDown;
     private int _capacity;
+    private int _inFlightMax = 1;
     private Feature _features;
 
     /// <summary>A driver for a device that it has not touched yet; <see cref="TryRestart"/> starts it.</summary>
@@ -47,7 +49,7 @@ internal sealed class BalloonDriver : ITreatmentDevice
         _control = control;
         _options = options;
         _reports = new ReportingQueue(control, gates?.Reports, options);
-        _balloon = new PageBalloon(control, pages, gates?.Inflates, options.Clock);
+        _balloon = new PageBalloon(control, pages, gates?.Inflates[0], options.Clock);
         _statistics = new StatisticsQueue(control, pages);
         transport.QueueInterrupt = OnQueueInterrupt;
         transport.ConfigInterrupt = OnConfigInterrupt;
@@ -85,12 +87,15 @@ internal sealed class BalloonDriver : ITreatmentDevice
     /// <inheritdoc/>
     public bool IsOutOfService => !IsInOrder;
 
+    /// <inheritdoc/>
+    public int InFlightMax => _inFlightMax;
+
     private bool IsInOrder => _isLive && Fault == DriverQueueFault.None && (_transport.Status & DeviceStatus.NeedsReset) == 0;
 
     /// <inheritdoc/>
-    public bool React(ReadOnlySpan<PageRange> batch)
+    public bool React(ReadOnlySpan<PageRange> batch, int slot)
     {
-        if (batch.IsEmpty || batch.Length > Capacity || !_reports.TryPublish(batch, out bool mustNotify))
+        if (batch.IsEmpty || batch.Length > Capacity || !_reports.TryPublish(batch, slot, out bool mustNotify))
         {
             return false;
         }
@@ -104,13 +109,14 @@ internal sealed class BalloonDriver : ITreatmentDevice
     }
 
     /// <inheritdoc/>
-    public SettleResult Settle(TimeSpan timeout) => _reports.Settle(new Deadline(_options.Clock, timeout), _transport);
+    public SettleResult Settle(TimeSpan timeout, out int slot) =>
+        _reports.Settle(new Deadline(_options.Clock, timeout), _transport, out slot);
 
     /// <inheritdoc/>
-    public bool TryRevoke(TimeSpan timeout)
+    public bool TryRevoke(int slot, TimeSpan timeout)
     {
         Deadline deadline = new(_options.Clock, timeout);
-        return _reports.TryAbandon(TryStop(deadline), deadline);
+        return _reports.TryAbandon(slot, TryStop(deadline), deadline);
     }
 
     /// <summary>Starts the device, the first time too. In service already: nothing happens, so whoever sees no
@@ -125,7 +131,7 @@ internal sealed class BalloonDriver : ITreatmentDevice
         }
 
         Deadline deadline = new(_options.Clock, _options.ResetTimeout);
-        if (_isShutDown || _reports.IsInFlight || !TryStop(deadline) || !_service.TryEnter(deadline.Left))
+        if (_isShutDown || _reports.InFlight != 0 || !TryStop(deadline) || !_service.TryEnter(deadline.Left))
         {
             return false;
         }
@@ -218,7 +224,7 @@ internal sealed class BalloonDriver : ITreatmentDevice
     {
         _isShutDown = true;
         bool wasReset = TryStop(deadline);
-        bool isSafe = _reports.TryAbandon(wasReset, deadline);
+        bool isSafe = _reports.TryAbandonAll(wasReset, deadline);
         if (!_service.TryEnter(deadline.Left))
         {
             return false;
@@ -249,11 +255,7 @@ internal sealed class BalloonDriver : ITreatmentDevice
     private bool TryStop(in Deadline deadline)
     {
         _isLive = false;
-        bool wasReset = _transport.TryReset(deadline);
-        if (ArenaEvents.Log.IsEnabled(EventLevel.Warning, ArenaEvents.Keywords.Host))
-        {
-            ArenaEvents.Log.DeviceReset();
-        }
+        bool wasReset = _isReset || Reset(deadline);
 
         if (_service.TryEnter(deadline.Left))
         {
@@ -264,75 +266,16 @@ internal sealed class BalloonDriver : ITreatmentDevice
         return wasReset;
     }
 
-    /// <summary>The steps of 3.1.1 in their order. False: this device cannot be driven.</summary>
-    private bool Negotiate()
+    /// <summary>Once acknowledged it holds until the device is started again: each of several reports is taken back after the same reset.</summary>
+    private bool Reset(in Deadline deadline)
     {
-        _transport.AddStatus(DeviceStatus.Acknowledge);
-        _transport.AddStatus(DeviceStatus.Driver);
-        Feature features = BalloonFeatures.Choose(_transport, _options);
-        if ((features & Feature.Version1) == 0)
+        _isReset = _transport.TryReset(deadline);
+        if (ArenaEvents.Log.IsEnabled(EventLevel.Warning, ArenaEvents.Keywords.Host))
         {
-            return false;
+            ArenaEvents.Log.DeviceReset();
         }
 
-        _transport.AcceptFeatures(features);
-        _transport.AddStatus(DeviceStatus.FeaturesOk);
-        if ((_transport.Status & DeviceStatus.FeaturesOk) == 0)
-        {
-            return false;
-        }
-
-        _features = features;
-        if ((features & Feature.PagePoison) != 0)
-        {
-            _transport.WriteConfig(PoisonOffset, _options.PoisonValue!.Value);
-        }
-
-        if (!SetUpQueues())
-        {
-            return false;
-        }
-
-        _transport.AddStatus(DeviceStatus.DriverOk);
-        return (_transport.Status & (DeviceStatus.DriverOk | DeviceStatus.NeedsReset)) == DeviceStatus.DriverOk;
-    }
-
-    private bool SetUpQueues()
-    {
-        DriverQueue? inflate = SetUpQueue(BalloonLimits.InflateQueue, BalloonControl.SmallQueueSize);
-        DriverQueue? deflate = SetUpQueue(BalloonLimits.DeflateQueue, BalloonControl.SmallQueueSize);
-        if (inflate is null || deflate is null)
-        {
-            return false;
-        }
-
-        bool hasStatistics = (_features & Feature.StatsQueue) != 0;
-        bool hasReports = (_features & Feature.PageReporting) != 0;
-        DriverQueue? reports = hasReports ? SetUpQueue(BalloonLimits.ReportingQueue, _options.EffectiveQueueSize) : null;
-        _balloon.SetUp(inflate, deflate, (_features & Feature.MustTellHost) != 0);
-        _statistics.SetUp(hasStatistics ? SetUpQueue(BalloonLimits.StatsQueue, BalloonControl.SmallQueueSize) : null);
-        _reports.SetUp(reports);
-        _capacity = reports is null ? 0 : Math.Min(_options.WantedCapacity, _options.HostCapacity);
-        if (reports is not null && _options.Dialect == ReportDialect.Standard)
-        {
-            // A chain, indirect or not, is never longer than the queue (2.7.5.3.1).
-            _capacity = Math.Min(_capacity, reports.Size);
-        }
-
-        return true;
-    }
-
-    private DriverQueue? SetUpQueue(int number, int wanted)
-    {
-        int size = Math.Min(wanted, _transport.QueueSizeMax(number));
-        if (!VirtqueueLayout.IsValidSize(size))
-        {
-            return null;
-        }
-
-        DriverQueue queue = _control.MakeQueue(number, size, _features);
-        _transport.SetQueue(number, size, _control.Queue(number, size));
-        return queue;
+        return _isReset;
     }
 
     /// <summary>One request towards the target. False: none can be made now.</summary>
@@ -392,6 +335,3 @@ internal sealed class BalloonDriver : ITreatmentDevice
         WorkArrived?.Invoke();
     }
 }
-
-/// <summary>The gates of an in-process device.</summary>
-internal sealed record BalloonGates(DiscardGate Reports, DiscardGate Inflates);

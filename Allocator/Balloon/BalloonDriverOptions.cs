@@ -10,6 +10,9 @@ internal sealed record BalloonDriverOptions
     /// <summary>The most blocks that a report can have, whatever is asked for.</summary>
     public const int CapacityMax = 1024;
 
+    /// <summary>The most reports that can be with the device at one time.</summary>
+    public const int ReportsInFlightMax = 8;
+
     private const int QueueSizeLeast = 16;
 
     /// <summary>Blocks per report, 1 to 1024; queue and device may allow less.</summary>
@@ -17,6 +20,10 @@ internal sealed record BalloonDriverOptions
 
     /// <summary>Blocks per report that the device is known to allow.</summary>
     public int HostCapacity { get; init; } = CapacityMax;
+
+    /// <summary>Reports that may be with the device at one time, 1 to <see cref="ReportsInFlightMax"/>; where a report takes as many
+    /// descriptors as it has blocks (no INDIRECT_DESC), the queue may allow less.</summary>
+    public int ReportsInFlight { get; init; } = 1;
 
     /// <summary>Payload of the reporting queue.</summary>
     public ReportDialect Dialect { get; init; }

@@ -38,6 +38,7 @@ internal sealed class BalloonLink : IBalloonLink
         BalloonDriverOptions wanted = new()
         {
             WantedCapacity = aeration.ReactorCapacity,
+            ReportsInFlight = InFlight(aeration),
             Dialect = aeration.Dialect == ReportingDialect.Hints ? ReportDialect.Hints : ReportDialect.Standard,
             PoisonValue = options.PoisonValue,
             Clock = aeration.Clock,
@@ -52,7 +53,7 @@ internal sealed class BalloonLink : IBalloonLink
 
         InProcessBalloon balloon = InProcessBalloon.Create(
             arena.System,
-            new BalloonMemory(memory.Base, memory.Bytes, memory.Memfd, memory.Control, ArenaMemory.ControlBytes),
+            new BalloonMemory(memory.Base, memory.Bytes, memory.Memfd, memory.Control, ArenaMemory.ControlBytes, aeration.OneRangePerCall),
             aeration.Discard == DiscardMode.Free ? DiscardMethod.Free : DiscardMethod.DontNeed,
             aeration.Context == AerationContext.FreeingThread ? HostMode.Inline : HostMode.Thread,
             new ArenaBalloonPages(arena, options.PoisonValue),
@@ -65,6 +66,17 @@ internal sealed class BalloonLink : IBalloonLink
         }
 
         return new BalloonLink(balloon);
+    }
+
+    /// <summary>How many batches may be with the host at one time. Two, so that it has the next one when it is done with one; up to eight
+    /// where batches are short, because the worker is woken once for all but one of them, and a wake-up costs both sides more than a
+    /// short batch does. Served inline it is done before the next one is begun.</summary>
+    private static int InFlight(AerationOptions aeration)
+    {
+        const int BlocksInFlight = 256;
+        return aeration.Context == AerationContext.FreeingThread
+            ? 1
+            : Math.Clamp(BlocksInFlight / aeration.ReactorCapacity, 2, BalloonDriverOptions.ReportsInFlightMax);
     }
 
     /// <inheritdoc/>

@@ -11,9 +11,14 @@ namespace LowLevel.Allocator;
 /// <param name="Memfd">The memfd that it is mapped from, at offset 0; -1 where it is anonymous.</param>
 /// <param name="Control">Control memory, page-aligned and zero.</param>
 /// <param name="ControlBytes">Its length, at least <see cref="BalloonControl.Bytes"/>.</param>
-internal readonly record struct BalloonMemory(nint Arena, ulong ArenaBytes, int Memfd, nint Control, ulong ControlBytes);
+/// <param name="OneByOne">Whether ranges of anonymous memory are dropped by a call each, whatever the kernel takes.</param>
+internal readonly record struct BalloonMemory(
+    nint Arena, ulong ArenaBytes, int Memfd, nint Control, ulong ControlBytes, bool OneByOne = false);
 
-/// <summary>Driver and host of one arena in one process, joined by a virtqueue and two gates.</summary>
+/// <summary>The gates of an in-process device.</summary>
+internal sealed record BalloonGates(DiscardGates Reports, DiscardGates Inflates);
+
+/// <summary>Driver and host of one arena in one process, joined by a virtqueue and its gates.</summary>
 internal sealed class InProcessBalloon : IDisposable
 {
     private const ulong ControlAlignment = 1ul << 22;
@@ -52,6 +57,8 @@ internal sealed class InProcessBalloon : IDisposable
         ArgumentNullException.ThrowIfNull(options);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.WantedCapacity, 1, nameof(options));
         ArgumentOutOfRangeException.ThrowIfGreaterThan(options.WantedCapacity, BalloonDriverOptions.CapacityMax, nameof(options));
+        ArgumentOutOfRangeException.ThrowIfLessThan(options.ReportsInFlight, 1, nameof(options));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(options.ReportsInFlight, BalloonDriverOptions.ReportsInFlightMax, nameof(options));
         deviceOptions = (deviceOptions ?? new BalloonDeviceOptions()) with { Dialect = options.Dialect };
         options = options with { HostCapacity = Math.Min(options.HostCapacity, deviceOptions.ReportCapacity) };
 
@@ -60,8 +67,9 @@ internal sealed class InProcessBalloon : IDisposable
             new GuestRegion(0, memory.ArenaBytes, memory.Arena), new GuestRegion(controlAddress, memory.ControlBytes, memory.Control));
         GuestBacking backing = memory.Memfd >= 0
             ? GuestBacking.Memfd(system, memory.Memfd, memory.ArenaBytes)
-            : GuestBacking.Anonymous(system, memory.Arena, memory.ArenaBytes, method);
-        BalloonGates gates = new(new DiscardGate(backing, options.WantedCapacity), new DiscardGate(backing, BalloonControl.PageNumbersMax));
+            : GuestBacking.Anonymous(system, memory.Arena, memory.ArenaBytes, method, memory.OneByOne);
+        BalloonGates gates = new(
+            new DiscardGates(backing, options.WantedCapacity, options.ReportsInFlight), new DiscardGates(backing, BalloonControl.PageNumbersMax));
         BalloonControl control = new(guest, controlAddress, options);
         BalloonDevice device = new(guest, memory.ArenaBytes, gates.Reports, gates.Inflates, deviceOptions);
         InProcessHost host = new(device, mode);

@@ -222,17 +222,16 @@ internal sealed class BalloonDevice : VirtioDevice
 
         // Contents that must stay as they are were never promised to read zero after a drop (5.5.6.7.2).
         bool keep = (Features & Feature.PagePoison) != 0 && Volatile.Read(ref _config.PoisonVal) != 0;
-        foreach (GuestRange range in _reported.Take())
+        ReadOnlySpan<GuestRange> ranges = _reported.Take();
+        long pages = Pages(ranges);
+        Interlocked.Add(ref _reportedPages, pages);
+        if (keep)
         {
-            Interlocked.Add(ref _reportedPages, (long)(range.Bytes / PageBytes));
-            if (keep)
-            {
-                Interlocked.Add(ref _keptPages, (long)(range.Bytes / PageBytes));
-            }
-            else
-            {
-                Drop(_reports, range);
-            }
+            Interlocked.Add(ref _keptPages, pages);
+        }
+        else
+        {
+            Drop(_reports, ranges);
         }
     }
 
@@ -280,11 +279,9 @@ internal sealed class BalloonDevice : VirtioDevice
             }
         }
 
-        foreach (GuestRange range in _inflated.Take())
-        {
-            Interlocked.Add(ref _inflatedPages, (long)(range.Bytes / PageBytes));
-            Drop(_inflates, range);
-        }
+        ReadOnlySpan<GuestRange> ranges = _inflated.Take();
+        Interlocked.Add(ref _inflatedPages, Pages(ranges));
+        Drop(_inflates, ranges);
     }
 
     private ReadOnlySpan<uint> ReadPageNumbers(DescriptorChain chain)
@@ -299,20 +296,29 @@ internal sealed class BalloonDevice : VirtioDevice
         return _pageNumbers.AsSpan(0, bytes / sizeof(uint));
     }
 
-    private void Drop(IDiscardPort port, GuestRange range)
+    private static long Pages(ReadOnlySpan<GuestRange> ranges)
     {
-        switch (port.Discard(range.Address, range.Bytes))
+        ulong bytes = 0;
+        foreach (GuestRange range in ranges)
         {
-            case DiscardOutcome.Dropped:
-                Interlocked.Add(ref _droppedPages, (long)(range.Bytes / PageBytes));
-                break;
-            case DiscardOutcome.Failed:
-                Interlocked.Increment(ref _failedDiscards);
-                break;
-            default:
-                Interlocked.Increment(ref _refusedDiscards);
-                break;
+            bytes += range.Bytes;
         }
+
+        return (long)(bytes / PageBytes);
+    }
+
+    /// <summary>Everything that a request asks for, in one go.</summary>
+    private void Drop(IDiscardPort port, ReadOnlySpan<GuestRange> ranges)
+    {
+        if (ranges.IsEmpty)
+        {
+            return;
+        }
+
+        DiscardTotals totals = port.Discard(ranges);
+        Interlocked.Add(ref _droppedPages, (long)(totals.DroppedBytes / PageBytes));
+        Interlocked.Add(ref _failedDiscards, totals.Failed);
+        Interlocked.Add(ref _refusedDiscards, totals.Refused);
     }
 
     /// <summary>Takes the statistics and keeps the buffer until new ones are wanted (5.5.6.3). True: kept.</summary>

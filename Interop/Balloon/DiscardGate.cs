@@ -21,33 +21,47 @@ internal enum DiscardOutcome
     /// <summary>The range was dropped.</summary>
     Dropped,
 
-    /// <summary>The system refused; the range is as it was.</summary>
+    /// <summary>The system refused, the range or a part of it.</summary>
     Failed,
 
     /// <summary>The range is not the device's to drop, or is no longer; nothing was called.</summary>
     Refused,
 }
 
+/// <summary>What became of the ranges of one wish.</summary>
+internal record struct DiscardTotals
+{
+    /// <summary>Bytes dropped.</summary>
+    public ulong DroppedBytes { get; set; }
+
+    /// <summary>Ranges that the system refused, wholly or in part.</summary>
+    public int Failed { get; set; }
+
+    /// <summary>Ranges that were not the device's to drop.</summary>
+    public int Refused { get; set; }
+}
+
 /// <summary>The one way by which a device reaches guest memory.</summary>
 internal interface IDiscardPort
 {
-    /// <summary>Drops a range of whole pages, if that may be.</summary>
-    DiscardOutcome Discard(ulong address, ulong bytes);
+    /// <summary>Drops ranges of whole pages, those that may be.</summary>
+    DiscardTotals Discard(ReadOnlySpan<GuestRange> ranges);
 }
 
 /// <summary>The gate between an in-process device and the arena, owned by the driver. The driver opens it for the blocks of one
 /// request; the device goes through it, one call at a time, each time claiming the request that is open and only for ranges
-/// inside it; the driver closes it before any of the blocks is handed out again, and closing waits for the call that is under
+/// inside it, many under one claim; the driver closes it before any of the blocks is handed out again, and closing waits for the call that is under
 /// way. So a device that is slow, dead or lying (answers first and drops later, answers twice) may cost the report, and
 /// never touches memory that has an owner.
 /// <code>
 /// state = request number * 4 + busy * 2 + open
 /// open     driver: all stored, then state := (number + 1, open)
-/// claim    device: compare-exchange (n, open) to (n, open, busy); anything else refuses
+/// claim    device: looks whether the first range is inside, then compare-exchange (n, open) to (n, open, busy); anything else
+///          refuses. The look needs no claim: whoever saw the blocks of another request than n does not get through.
 /// leave    device: clear busy; closed meanwhile: wake the driver
 /// close    driver: clear open; while busy: wait
 /// </code></summary>
-internal sealed class DiscardGate : IDiscardPort
+internal sealed class DiscardGate
 {
     private const ulong Open = 1;
     private const ulong Busy = 2;
@@ -56,10 +70,10 @@ internal sealed class DiscardGate : IDiscardPort
     private readonly IGuestBacking _backing;
     private readonly GuestRange[] _ranges;
     private readonly bool[] _dropped;
+    private readonly ulong[] _droppedOfRange;
     private readonly Signal _left = new();
     private ulong _state;
     private int _count;
-    private long _refused;
     private long _failed;
     private long _droppedBytes;
     private int _lastError;
@@ -74,15 +88,13 @@ internal sealed class DiscardGate : IDiscardPort
         _backing = backing;
         _ranges = new GuestRange[capacity];
         _dropped = new bool[capacity];
+        _droppedOfRange = new ulong[capacity];
     }
 
     /// <summary>The most blocks of one request.</summary>
     public int Capacity => _ranges.Length;
 
-    /// <summary>Wishes refused since the start. Any thread.</summary>
-    public long Refused => Interlocked.Read(ref _refused);
-
-    /// <summary>Calls that the system refused since the start. Any thread.</summary>
+    /// <summary>Ranges that the system refused, wholly or in part, since the start. Any thread.</summary>
     public long Failed => Interlocked.Read(ref _failed);
 
     /// <summary>Bytes dropped since the start. Any thread.</summary>
@@ -133,19 +145,27 @@ internal sealed class DiscardGate : IDiscardPort
         return true;
     }
 
-    /// <inheritdoc/>
-    public DiscardOutcome Discard(ulong address, ulong bytes)
+    /// <summary>Drops the first of these ranges and those after it that are inside the request too, under one claim.</summary>
+    /// <returns>How many ranges those are; 0 where the first is not inside, or the request is closed or claimed.</returns>
+    public int TryDiscard(ReadOnlySpan<GuestRange> ranges, ref DiscardTotals totals)
     {
         ulong state = Volatile.Read(ref _state);
-        if ((state & (Open | Busy)) != Open || Interlocked.CompareExchange(ref _state, state | Busy, state) != state)
+        if ((state & (Open | Busy)) != Open || ranges.IsEmpty || !IsInside(ranges[0])
+            || Interlocked.CompareExchange(ref _state, state | Busy, state) != state)
         {
-            Interlocked.Increment(ref _refused);
-            return DiscardOutcome.Refused;
+            return 0;
         }
 
         try
         {
-            return DiscardClaimed(new GuestRange(address, bytes));
+            int run = 1;
+            while (run < ranges.Length && run < Capacity && IsInside(ranges[run]))
+            {
+                run++;
+            }
+
+            DiscardClaimed(ranges[..run], ref totals);
+            return run;
         }
         finally
         {
@@ -156,33 +176,41 @@ internal sealed class DiscardGate : IDiscardPort
         }
     }
 
-    private DiscardOutcome DiscardClaimed(GuestRange range)
+    private void DiscardClaimed(ReadOnlySpan<GuestRange> ranges, ref DiscardTotals totals)
     {
-        if (!IsInside(range))
+        Span<ulong> dropped = _droppedOfRange.AsSpan(0, ranges.Length);
+        dropped.Clear();
+        Errno error = _backing.Discard(ranges, dropped);
+        ulong bytes = 0;
+        int failed = 0;
+        for (int i = 0; i < ranges.Length; i++)
         {
-            Interlocked.Increment(ref _refused);
-            return DiscardOutcome.Refused;
+            bytes += dropped[i];
+            failed += dropped[i] == ranges[i].Bytes ? 0 : 1;
+            Mark(ranges[i] with { Bytes = dropped[i] });
         }
 
-        Errno error = _backing.Discard(range.Address, range.Bytes);
-        if (error != Errno.None)
+        totals.DroppedBytes += bytes;
+        Interlocked.Add(ref _droppedBytes, (long)bytes);
+        if (failed != 0)
         {
-            Interlocked.Increment(ref _failed);
+            totals.Failed += failed;
+            Interlocked.Add(ref _failed, failed);
             Volatile.Write(ref _lastError, (int)error);
-            return DiscardOutcome.Failed;
         }
-
-        Interlocked.Add(ref _droppedBytes, (long)range.Bytes);
-        for (int i = 0; i < _count; i++)
-        {
-            // A block of which only a part was dropped stays unmarked: it must not pass for zero.
-            _dropped[i] |= _ranges[i].Address >= range.Address && _ranges[i].End <= range.End;
-        }
-
-        return DiscardOutcome.Dropped;
     }
 
-    /// <summary>Whether the blocks of the request, which may lie side by side, cover the range.</summary>
+    /// <summary>Marks the blocks that lie wholly in what was dropped. A block of which only a part was stays unmarked: it must not
+    /// pass for zero.</summary>
+    private void Mark(GuestRange dropped)
+    {
+        for (int i = FirstFrom(dropped.Address); i < _count && _ranges[i].End <= dropped.End; i++)
+        {
+            _dropped[i] = true;
+        }
+    }
+
+    /// <summary>Whether the blocks of the request, which may lie side by side, cover the range. Ends whatever it reads.</summary>
     private bool IsInside(GuestRange range)
     {
         if (range.Bytes == 0 || range.Bytes > ulong.MaxValue - range.Address)
@@ -190,14 +218,17 @@ internal sealed class DiscardGate : IDiscardPort
             return false;
         }
 
-        ulong covered = range.Address;
-        foreach (GuestRange block in _ranges.AsSpan(0, _count))
+        int count = Math.Min(_count, Capacity);
+        int first = FirstFrom(range.Address);
+        if (first == count || _ranges[first].Address != range.Address)
         {
-            if (block.Address <= covered && covered < block.End)
-            {
-                covered = block.End;
-            }
+            first--; // the block before it may reach into the range
+        }
 
+        ulong covered = range.Address;
+        for (int i = Math.Max(first, 0); i < count && _ranges[i].Address <= covered; i++)
+        {
+            covered = Math.Max(covered, _ranges[i].End);
             if (covered >= range.End)
             {
                 return true;
@@ -205,5 +236,26 @@ internal sealed class DiscardGate : IDiscardPort
         }
 
         return false;
+    }
+
+    /// <summary>Index of the first block at or behind an address; the blocks are sorted.</summary>
+    private int FirstFrom(ulong address)
+    {
+        int from = 0;
+        int to = Math.Min(_count, Capacity);
+        while (from < to)
+        {
+            int middle = (from + to) / 2;
+            if (_ranges[middle].Address < address)
+            {
+                from = middle + 1;
+            }
+            else
+            {
+                to = middle;
+            }
+        }
+
+        return from;
     }
 }

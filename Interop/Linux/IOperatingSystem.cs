@@ -39,6 +39,14 @@ internal interface IOperatingSystem
     /// <summary>madvise.</summary>
     Errno Advise(nint address, nuint bytes, MemoryAdvice advice);
 
+    /// <summary>process_madvise on this process: one call for many ranges, at most <see cref="AddressRange.CallMax"/>, in their order. It
+    /// may stop early.</summary>
+    /// <param name="ranges">The ranges.</param>
+    /// <param name="advice">What to do with each.</param>
+    /// <param name="done">Bytes done, from the first range on. With <see cref="Errno.None"/> fewer than asked for is a partial result:
+    /// the range at which it stopped was not done, and a call that begins there says why. 0 with every other errno.</param>
+    Errno AdviseMany(ReadOnlySpan<AddressRange> ranges, MemoryAdvice advice, out nuint done);
+
     /// <summary>prctl PR_SET_VMA_ANON_NAME: the name that smaps shows; needs Linux 5.17 with CONFIG_ANON_VMA_NAME.</summary>
     Errno NameMapping(nint address, nuint bytes, string name);
 
@@ -50,6 +58,13 @@ internal interface IOperatingSystem
 
     /// <summary>close.</summary>
     Errno Close(int fd);
+}
+
+/// <summary>A range of this process's memory, bytes; laid out as the kernel's struct iovec.</summary>
+internal readonly record struct AddressRange(nint Address, nuint Bytes)
+{
+    /// <summary>The most ranges that the kernel takes in one call (UIO_MAXIOV).</summary>
+    public const int CallMax = 1024;
 }
 
 /// <summary>PROT_ values of mmap and mprotect.</summary>

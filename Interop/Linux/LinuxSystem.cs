@@ -4,13 +4,14 @@ using System.Globalization;
 using System.IO;
 using System.Runtime.InteropServices;
 using System.Text;
+using System.Threading;
 
 // For every import of this assembly: libc is found by the system's loader, never beside the application.
 [assembly: DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
 
 namespace LowLevel.Interop.Linux;
 
-/// <summary>The operating system itself. Stateless but for what it has read once; every method may be called by any thread.</summary>
+/// <summary>The operating system itself. Stateless but for what it has read once and a descriptor of this process; every method may be called by any thread.</summary>
 internal sealed class LinuxSystem : IOperatingSystem
 {
     private const int SysconfPageSize = 30;
@@ -25,8 +26,12 @@ internal sealed class LinuxSystem : IOperatingSystem
     private const int FallocatePunchHole = 2;
     private const int PrctlSetVma = 0x53564d41;
     private const nuint PrctlSetVmaAnonName = 0;
+    private const nint SyscallPidfdOpen = 434;
+    private const nint SyscallProcessMadvise = 440;
+    private const int NoDescriptor = -1;
 
     private readonly int[] _nodes;
+    private int _self = NoDescriptor;
 
     private LinuxSystem()
     {
@@ -71,6 +76,30 @@ internal sealed class LinuxSystem : IOperatingSystem
     {
         Marshal.SetLastSystemError(0);
         return Result(Native.madvise(address, bytes, (int)advice));
+    }
+
+    public unsafe Errno AdviseMany(ReadOnlySpan<AddressRange> ranges, MemoryAdvice advice, out nuint done)
+    {
+        done = 0;
+        Errno opened = OpenSelf(out int self);
+        if (opened != Errno.None)
+        {
+            return opened;
+        }
+
+        // Sound: the kernel reads so many elements and no more; they are pinned for the call.
+        fixed (AddressRange* vector = ranges)
+        {
+            Marshal.SetLastSystemError(0);
+            nint result = Native.syscall(SyscallProcessMadvise, self, (nint)vector, ranges.Length, (nint)advice, 0);
+            if (result < 0)
+            {
+                return (Errno)Marshal.GetLastSystemError();
+            }
+
+            done = (nuint)result;
+            return Errno.None;
+        }
     }
 
     public unsafe Errno NameMapping(nint address, nuint bytes, string name)
@@ -200,6 +229,35 @@ internal sealed class LinuxSystem : IOperatingSystem
         return (Errno)Marshal.GetLastSystemError();
     }
 
+    /// <summary>A descriptor of this process (pidfd), opened once and kept for its life: the kernel closes it.</summary>
+    private Errno OpenSelf(out int self)
+    {
+        self = Volatile.Read(ref _self);
+        if (self != NoDescriptor)
+        {
+            return Errno.None;
+        }
+
+        Marshal.SetLastSystemError(0);
+        int opened = (int)Native.syscall(SyscallPidfdOpen, Environment.ProcessId, 0, 0, 0, 0);
+        if (opened < 0)
+        {
+            return (Errno)Marshal.GetLastSystemError();
+        }
+
+        self = Interlocked.CompareExchange(ref _self, opened, NoDescriptor);
+        if (self == NoDescriptor)
+        {
+            self = opened;
+        }
+        else
+        {
+            _ = Native.close(opened); // another thread was first
+        }
+
+        return Errno.None;
+    }
+
     private static Errno Result(int result) => result == 0 ? Errno.None : (Errno)Marshal.GetLastSystemError();
 
     private static void Abandon(ref int fd)
@@ -226,8 +284,8 @@ internal sealed class LinuxSystem : IOperatingSystem
         }
     }
 
-    /// <summary>libc, under its own names. prctl is variadic in C; on x86_64 and arm64 Linux its register arguments are passed as
-    /// here.</summary>
+    /// <summary>libc, under its own names. prctl and syscall are variadic in C; on x86_64 and arm64 Linux their register arguments are
+    /// passed as here. syscall is for what libc has no name for (process_madvise before glibc 2.36).</summary>
     private static class Native
     {
         [DllImport("libc", ExactSpelling = true)]
@@ -244,6 +302,9 @@ internal sealed class LinuxSystem : IOperatingSystem
 
         [DllImport("libc", ExactSpelling = true)]
         public static extern int madvise(nint address, nuint length, int advice);
+
+        [DllImport("libc", ExactSpelling = true)]
+        public static extern nint syscall(nint number, nint argument1, nint argument2, nint argument3, nint argument4, nint argument5);
 
         [DllImport("libc", ExactSpelling = true)]
         public static extern int prctl(int operation, nuint argument2, nuint argument3, nuint argument4, nuint argument5);

@@ -188,14 +188,16 @@ internal sealed class DriverQueue
         }
     }
 
-    /// <summary>Asks for an interrupt at the next request that comes back. True: one has come back already, and there may be no
-    /// interrupt for it, so reap again before sleeping.</summary>
-    public bool EnableInterrupts()
+    /// <summary>Asks for an interrupt when requests have come back: with EVENT_IDX when so many have, else at the next.</summary>
+    /// <param name="requests">At least 1; no more than are outstanding.</param>
+    /// <returns>True: one has come back already, and there may be no interrupt for it, so reap again before sleeping.</returns>
+    public bool EnableInterrupts(int requests = 1)
     {
+        ArgumentOutOfRangeException.ThrowIfLessThan(requests, 1);
         _wantsInterrupts = true;
         if (_eventIndex)
         {
-            _ring.UsedEvent = _usedIndex;
+            _ring.UsedEvent = unchecked((ushort)(_usedIndex + requests - 1));
         }
         else
         {

@@ -7,7 +7,7 @@ namespace LowLevel.Perf;
 /// works it.</summary>
 internal static class BenchArena
 {
-    public static PageArena Create(AerationContext context, int minimumOrder) => PageArena.Create(new PageArenaOptions
+    public static PageArena Create(AerationContext context, int minimumOrder, int capacity = 32, bool oneRangePerCall = false) => PageArena.Create(new PageArenaOptions
     {
         SizeBytes = (nuint)16 << 30,
         CapBytes = (nuint)16 << 30,
@@ -16,6 +16,13 @@ internal static class BenchArena
         ThreadPages = false,
 
         // Within an hour nothing has rested: the worker, if it is woken, finds nothing to do.
-        Aeration = new AerationOptions { Context = context, MinimumOrder = minimumOrder, Delay = TimeSpan.FromHours(1) },
+        Aeration = new AerationOptions
+        {
+            Context = context,
+            MinimumOrder = minimumOrder,
+            Delay = TimeSpan.FromHours(1),
+            ReactorCapacity = capacity,
+            OneRangePerCall = oneRangePerCall,
+        },
     });
 }

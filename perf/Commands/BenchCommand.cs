@@ -11,17 +11,22 @@ using BenchmarkDotNet.Loggers;
 using BenchmarkDotNet.Reports;
 using BenchmarkDotNet.Running;
 using BenchmarkDotNet.Toolchains.InProcess.Emit;
+using LowLevel.Allocator;
 
 namespace LowLevel.Perf;
 
 /// <summary>The small benchmarks under BenchmarkDotNet: what one operation costs, in nanoseconds and in managed bytes (the latter
 /// must be 0). They run in this process, because they reach for internals and because the generated project of the default toolchain
-/// would be built under this repository's rules, which it was not written for.</summary>
+/// would be built under this repository's rules, which it was not written for. For the same reason there is no [DisassemblyDiagnoser]: in
+/// this version of BenchmarkDotNet it does not work with an in-process toolchain. The runtime itself prints the machine code:
+/// <c>DOTNET_JitStdOutFile=code.txt DOTNET_JitDisasm="AllocatePages FreePages"</c> before the command.</summary>
 internal sealed class BenchCommand : ICommand
 {
     public string Name => "bench";
 
-    public string Summary => "BenchmarkDotNet: ns and managed bytes an operation; --filter '*', --job short|dry|medium|long, --list";
+    public string Summary =>
+        "BenchmarkDotNet: ns and managed bytes an operation; --filter '*', --job short|dry|medium|long, --list; or --limit: "
+        + "bytes treated per CPU second against a bare loop of the same calls; --blocks 512, --rounds 15, --capacity 32";
 
     /// <summary>Every class with benchmarks in this program.</summary>
     private static Type[] Classes => [typeof(BlockBenchmarks), typeof(ReactorBenchmarks), typeof(RingBenchmarks)];
@@ -31,8 +36,19 @@ internal sealed class BenchCommand : ICommand
         string filter = arguments.Text("filter", "*")!;
         string job = arguments.Choice("job", "short", "dry", "medium", "long");
         bool list = arguments.Flag("list");
+        bool limit = arguments.Flag("limit");
+        int blocks = arguments.Integer("blocks", 512, 1, 2048);
+        int capacity = arguments.Integer("capacity", new AerationOptions().ReactorCapacity, 1, 1024);
+        int rounds = arguments.Integer("rounds", 15, 1, 999);
         var report = new JsonReport(Name, arguments.JsonPath);
         arguments.End();
+
+        if (limit)
+        {
+            BenchLimit.Run(blocks, rounds, capacity, report);
+            report.Save();
+            return Program.Success;
+        }
 
         BenchmarkSwitcher switcher = BenchmarkSwitcher.FromTypes(Classes);
         if (list)

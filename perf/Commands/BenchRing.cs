@@ -47,7 +47,7 @@ public class RingBenchmarks
     [Benchmark]
     public void RoundTrip()
     {
-        if (!device.React(batch) || device.Settle(Patience) is not (SettleResult.Treated or SettleResult.TreatedZero))
+        if (!device.React(batch, 0) || device.Settle(Patience, out _) is not (SettleResult.Treated or SettleResult.TreatedZero))
         {
             throw new InvalidOperationException("the device in this process did not treat a batch");
         }

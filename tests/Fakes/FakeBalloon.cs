@@ -8,14 +8,14 @@ using LowLevel.Native;
 namespace LowLevel.Tests.Fakes;
 
 /// <summary>A balloon and its device whose answers the test scripts, and which remembers what it was asked. Nothing is dropped unless
-/// the test's <see cref="WhileHeld"/> does it. It checks the seam's contract from its own side: one batch at a time, one caller at a
+/// the test's <see cref="WhileHeld"/> does it. It checks the seam's contract from its own side: one batch in a slot, one caller at a
 /// time, no settling of what was not published. Properties may be changed at any time.</summary>
 internal sealed class FakeBalloon : IBalloonLink, ITreatmentDevice
 {
     private readonly Lock _guard = new();
     private readonly List<PageRange[]> _batches = [];
     private readonly List<string> _violations = [];
-    private PageRange[]? _held;
+    private readonly Dictionary<int, PageRange[]> _held = [];
     private int _inside;
 
     public ITreatmentDevice Device => this;
@@ -27,6 +27,15 @@ internal sealed class FakeBalloon : IBalloonLink, ITreatmentDevice
     /// <summary>What the device takes per batch.</summary>
     public int Capacity { get; set; } = 32;
 
+    /// <summary>Batches that it takes at one time.</summary>
+    public int InFlightMax { get; set; } = 1;
+
+    /// <summary>Which of the slots that it has, in ascending order, it answers for next.</summary>
+    public Func<IReadOnlyList<int>, int> Order { get; set; } = static slots => slots[0];
+
+    /// <summary>The most batches that it had at one time.</summary>
+    public int InFlightPeak { get; private set; }
+
     /// <summary>Whether <see cref="React"/> publishes.</summary>
     public bool Accepts { get; set; } = true;
 
@@ -35,6 +44,9 @@ internal sealed class FakeBalloon : IBalloonLink, ITreatmentDevice
 
     /// <summary>Whether the device lets go of what it did not answer.</summary>
     public bool Revokes { get; set; } = true;
+
+    /// <summary>Which slots it lets go of.</summary>
+    public Func<int, bool> RevokesSlot { get; set; } = static _ => true;
 
     /// <summary>The capacity after a restart; null: it stays out of service.</summary>
     public int? CapacityAfterRestart { get; set; }
@@ -97,7 +109,7 @@ internal sealed class FakeBalloon : IBalloonLink, ITreatmentDevice
     /// <summary>The longest wait that any call asked for.</summary>
     public TimeSpan LongestWait { get; private set; }
 
-    public bool React(ReadOnlySpan<PageRange> batch)
+    public bool React(ReadOnlySpan<PageRange> batch, int slot)
     {
         using Visit visit = new(this, nameof(React));
         Reacts++;
@@ -106,7 +118,7 @@ internal sealed class FakeBalloon : IBalloonLink, ITreatmentDevice
         lock (_guard)
         {
             ReactingThreads.Add(Environment.CurrentManagedThreadId);
-            Require(_held is null, "React while the device has a batch");
+            Require(slot >= 0 && slot < InFlightMax && !_held.ContainsKey(slot), $"React in slot {slot} of {InFlightMax}, which is taken or none");
             Require(copy.Length >= 1 && copy.Length <= Math.Max(Capacity, 1), $"React of {copy.Length} blocks with a capacity of {Capacity}");
             if (!Accepts)
             {
@@ -114,46 +126,48 @@ internal sealed class FakeBalloon : IBalloonLink, ITreatmentDevice
             }
 
             _batches.Add(copy);
-            _held = copy;
+            _held[slot] = copy;
+            InFlightPeak = Math.Max(InFlightPeak, _held.Count);
             return true;
         }
     }
 
-    public SettleResult Settle(TimeSpan timeout)
+    public SettleResult Settle(TimeSpan timeout, out int slot)
     {
         using Visit visit = new(this, nameof(Settle));
         Note(timeout);
-        PageRange[]? held = _held;
-        Require(held is not null, "Settle without a batch");
-        WhileHeld?.Invoke(held ?? []);
+        Require(_held.Count != 0, "Settle without a batch");
+        slot = _held.Count == 0 ? -1 : Order([.. _held.Keys.Order()]);
+        WhileHeld?.Invoke(_held.GetValueOrDefault(slot) ?? []);
         SettleResult answer = Answer();
         if (answer != SettleResult.TimedOut)
         {
-            _held = null;
+            _held.Remove(slot);
         }
 
         return answer;
     }
 
-    public bool TryRevoke(TimeSpan timeout)
+    public bool TryRevoke(int slot, TimeSpan timeout)
     {
         using Visit visit = new(this, nameof(TryRevoke));
         Note(timeout);
         Revocations++;
-        Require(_held is not null, "TryRevoke without a batch");
-        if (Revokes)
+        Require(_held.ContainsKey(slot), $"TryRevoke of slot {slot}, which has no batch");
+        bool revokes = Revokes && RevokesSlot(slot);
+        if (revokes)
         {
-            _held = null;
+            _held.Remove(slot);
         }
 
-        return Revokes;
+        return revokes;
     }
 
     public bool TryRestart()
     {
         using Visit visit = new(this, nameof(TryRestart));
         Restarts++;
-        Require(_held is null, "TryRestart while the device has a batch");
+        Require(_held.Count == 0, "TryRestart while the device has a batch");
         Capacity = CapacityAfterRestart ?? Capacity;
         return CapacityAfterRestart is not null;
     }

@@ -13,13 +13,15 @@ internal enum SystemCall
     Unmap,
     Protect,
     Advise,
+    AdviseMany,
     NameMapping,
     CreateMemfd,
     PunchHole,
     Close,
 }
 
-/// <summary>One call as it was made. <paramref name="Address"/> is the offset for PunchHole and 0 for CreateMemfd and Close.</summary>
+/// <summary>One call as it was made. <paramref name="Address"/> is the offset for PunchHole and 0 for CreateMemfd and Close; of
+/// AdviseMany it is the first range's, and <paramref name="Bytes"/> the sum.</summary>
 internal readonly record struct RecordedCall(SystemCall Call, nint Address, nuint Bytes, MemoryAdvice Advice, Errno Result);
 
 /// <summary>Another operating system with faults: records every call and makes a chosen one fail, without passing it on. The
@@ -133,6 +135,32 @@ internal sealed class FaultyOperatingSystem(IOperatingSystem inner) : IOperating
     public Errno Advise(nint address, nuint bytes, MemoryAdvice advice) =>
         Pass(SystemCall.Advise, address, bytes, () => inner.Advise(address, bytes, advice), advice);
 
+    /// <summary>The most bytes that one AdviseMany does before it stops, wherever that is; null: all.</summary>
+    public nuint? AdvisedBytesMax { get; set; }
+
+    /// <summary>Ranges of each AdviseMany so far, in order.</summary>
+    public List<AddressRange[]> Vectors { get; } = [];
+
+    public Errno AdviseMany(ReadOnlySpan<AddressRange> ranges, MemoryAdvice advice, out nuint done)
+    {
+        AddressRange[] asked = ranges.ToArray();
+        nuint bytes = 0;
+        foreach (AddressRange range in asked)
+        {
+            bytes += range.Bytes;
+        }
+
+        nuint advised = 0;
+        lock (_guard)
+        {
+            Vectors.Add(asked);
+        }
+
+        Errno result = Pass(SystemCall.AdviseMany, asked[0].Address, bytes, () => inner.AdviseMany(Shorten(asked), advice, out advised), advice);
+        done = advised;
+        return result;
+    }
+
     public Errno NameMapping(nint address, nuint bytes, string name) =>
         Pass(SystemCall.NameMapping, address, bytes, () => inner.NameMapping(address, bytes, name));
 
@@ -148,6 +176,23 @@ internal sealed class FaultyOperatingSystem(IOperatingSystem inner) : IOperating
         Pass(SystemCall.PunchHole, (nint)offset, bytes, () => inner.PunchHole(fd, offset, bytes));
 
     public Errno Close(int fd) => Pass(SystemCall.Close, 0, 0, () => inner.Close(fd));
+
+    private AddressRange[] Shorten(AddressRange[] ranges)
+    {
+        nuint left = AdvisedBytesMax ?? nuint.MaxValue;
+        List<AddressRange> some = [];
+        foreach (AddressRange range in ranges)
+        {
+            nuint bytes = Math.Min(range.Bytes, left);
+            left -= bytes;
+            if (bytes != 0)
+            {
+                some.Add(range with { Bytes = bytes });
+            }
+        }
+
+        return [.. some];
+    }
 
     private Errno Pass(SystemCall call, nint address, nuint bytes, Func<Errno> real, MemoryAdvice advice = default)
     {

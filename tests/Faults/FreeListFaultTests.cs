@@ -4,6 +4,7 @@ using System.Linq;
 using LowLevel.Allocator;
 using LowLevel.Native;
 using LowLevel.Tests.Allocator.Aeration;
+using LowLevel.Tests.Fakes;
 using Xunit;
 
 namespace LowLevel.Tests.Faults;
@@ -103,6 +104,36 @@ public sealed class FreeListFaultTests
         Assert.Equal((0, 1), (plant.Raw(10), plant.Treated(10)));
         Assert.Equal(default, plant.TypeBitsOf(halves[1])); // inside: all-zero
         Assert.Equal(halves[0], plant.Allocate(10, MigrateType.Movable));
+        plant.Check();
+    }
+
+    /// <summary>Both halves in the reactor at one time, in two batches: the first one back finds no buddy, the second finds a treated one.</summary>
+    [Theory]
+    [InlineData(0, 0)]
+    [InlineData(0, 1)]
+    [InlineData(1, 0)]
+    [InlineData(1, 1)]
+    public void B05_two_halves_in_two_batches_become_one_treated_block_whichever_comes_back_first(int firstOut, int firstBack)
+    {
+        using FakeBalloon balloon = new() { Capacity = 1, InFlightMax = 2 };
+        using TestPlant plant = new(o => o.Aeration.ReactorCapacity = 1, balloon: balloon);
+        nint[] halves = plant.Allocate(9, 2);
+        plant.Free(halves[firstOut]);
+        balloon.OnReact = () =>
+        {
+            // The first half has left its list: the other does not find it.
+            balloon.OnReact = null;
+            plant.Free(halves[1 - firstOut]);
+        };
+        balloon.Order = slots => slots[Math.Min(firstBack, slots.Count - 1)];
+        balloon.WhileHeld = _ => plant.Arena.Verify();
+        plant.Arena.Trim();
+        Assert.Equal(2, balloon.InFlightPeak);
+        Assert.Equal([halves[firstOut], halves[1 - firstOut]], plant.Reported());
+        Assert.Equal((0, 1), (plant.Raw(10), plant.Treated(10)));
+        Assert.Equal(halves[0], Assert.Single(plant.List(10)));
+        Assert.Equal(default, plant.TypeBitsOf(halves[1])); // inside: all-zero
+        Assert.Equal(halves[0], plant.Allocate(10));
         plant.Check();
     }
 

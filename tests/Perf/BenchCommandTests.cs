@@ -30,7 +30,26 @@ public sealed class BenchCommandTests : IDisposable
         Assert.All(report.RootElement.GetProperty("rows").EnumerateArray(), r => Assert.True(r.GetProperty("mean_ns").GetDouble() > 0, $"{r}"));
     }
 
+    /// <summary>The smallest limit that there is: the rows are there and say something.</summary>
+    [Fact]
+    public void The_limit_has_a_row_for_each_way_to_drop()
+    {
+        string json = Path.Combine(folder.FullName, "limit.json");
+        (int code, string output) = PerfProcess.Run(folder.FullName, "bench", "--limit", "--blocks", "4", "--rounds", "2", "--json", json);
+        Assert.True(code == 0, output);
+        using JsonDocument report = JsonDocument.Parse(File.ReadAllText(json));
+        JsonElement[] rows = [.. report.RootElement.GetProperty("rows").EnumerateArray()];
+        Assert.Equal("madvise", rows[0].GetProperty("mode").GetString());
+        Assert.All(rows, row => Assert.Equal("limit", row.GetProperty("row").GetString()));
+        foreach (string field in (string[])["bytes_per_cpu_second", "bytes_per_cpu_second_bare", "ratio", "min", "max"])
+        {
+            Assert.All(rows, row => Assert.True(row.GetProperty(field).GetDouble() > 0, $"{row}"));
+        }
+    }
+
     [Theory]
+    [InlineData("--blocks", "0", "--blocks")]
+    [InlineData("--capacity", "1025", "--capacity")]
     [InlineData("--filter", "nothing-of-this-name", "--filter")]
     [InlineData("--job", "endless", "--job")]
     [InlineData("--runtimes", "net8.0", "--runtimes")]

@@ -29,7 +29,7 @@ internal sealed partial class ArenaModel : IDisposable
         _setup = setup;
         ScribblingBalloon? balloon = null;
         _arena = PageArena.CreateOn(LinuxSystem.Instance, setup.Options(_clock), new TreatmentSeams(
-            (arena, _) => balloon = new ScribblingBalloon(arena) { MaxBatch = setup.Capacity, Inspect = MustNotBeLive },
+            (arena, _) => balloon = new ScribblingBalloon(arena) { MaxBatch = setup.Capacity, InFlightMax = 1 + (setup.Capacity % 3), Inspect = MustNotBeLive },
             HasWorker: false));
         _balloon = balloon;
         _owner = new Block?[(int)(_arena.SizeBytes >> PageShift)];
@@ -256,7 +256,7 @@ internal sealed partial class ArenaModel : IDisposable
 
     private void MustNotBeLive(PageRange range)
     {
-        Assert.True(range.Pages >= 1u << (_setup.MinimumOrder ?? PageblockLimits.PageblockOrder), $"{range} is below the least order");
+        Assert.True(range.Pages >= 1u << (_setup.MinimumOrder ?? 0), $"{range} is below the least order");
         for (uint page = range.Start.Value; page < range.Start.Value + range.Pages; page++)
         {
             Assert.True(_owner[page] is null, $"page {page} of {_owner[page]} went to the device");

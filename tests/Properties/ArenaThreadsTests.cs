@@ -33,7 +33,7 @@ public sealed class ArenaThreadsTests
         using PageArena arena = PageArena.CreateOn(
             LinuxSystem.Instance,
             Options(context, threadPages, checks, least),
-            new TreatmentSeams((a, o) => balloon = new DroppingBalloon(a, o.Aeration.ReactorCapacity) { IsFaulty = true }, HasWorker: true));
+            new TreatmentSeams((a, o) => balloon = new DroppingBalloon(a, o.Aeration.ReactorCapacity) { IsFaulty = true, InFlightMax = 3 }, HasWorker: true));
         Run run = new(arena);
         run.ToTheEnd();
         Assert.Null(run.Failure);

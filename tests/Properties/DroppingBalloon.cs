@@ -12,7 +12,7 @@ namespace LowLevel.Tests.Properties;
 /// and it checks that.</summary>
 internal sealed class DroppingBalloon(PageArena arena, int capacity) : IBalloonLink, ITreatmentDevice
 {
-    private readonly List<PageRange> held = [];
+    private readonly List<(int Slot, PageRange[] Ranges)> held = [];
     private int inside;
     private int batches;
     private bool broken;
@@ -31,26 +31,31 @@ internal sealed class DroppingBalloon(PageArena arena, int capacity) : IBalloonL
 
     public int Capacity => broken ? 0 : capacity;
 
-    public bool React(ReadOnlySpan<PageRange> batch)
+    /// <summary>Batches at one time.</summary>
+    public int InFlightMax { get; init; } = 1;
+
+    public bool React(ReadOnlySpan<PageRange> batch, int slot)
     {
         Enter();
         batches++;
-        Violation = held.Count == 0 ? Violation : "two batches at once";
+        Violation = held.Count < InFlightMax && !held.Exists(h => h.Slot == slot) ? Violation : "two batches in one slot";
         bool accepts = !IsFaulty || batches % 17 != 0;
         if (accepts)
         {
-            held.AddRange(batch);
+            held.Add((slot, batch.ToArray()));
         }
 
         Leave();
         return accepts;
     }
 
-    public unsafe SettleResult Settle(TimeSpan timeout)
+    public unsafe SettleResult Settle(TimeSpan timeout, out int slot)
     {
         Enter();
         bool zero = batches % 3 != 0;
-        foreach (PageRange range in held)
+        int which = batches % held.Count; // in any order
+        (slot, PageRange[] ranges) = held[which];
+        foreach (PageRange range in ranges)
         {
             byte* start = arena.BaseAddress + range.Start.ByteOffset;
             for (uint page = 0; page < range.Pages; page++)
@@ -65,21 +70,21 @@ internal sealed class DroppingBalloon(PageArena arena, int capacity) : IBalloonL
         bool late = IsFaulty && batches % 13 == 0;
         if (!late)
         {
-            held.Clear();
+            held.RemoveAt(which);
         }
 
         Leave();
         return late ? SettleResult.TimedOut : IsFaulty && batches % 7 == 0 ? SettleResult.Failed : zero ? SettleResult.TreatedZero : SettleResult.Treated;
     }
 
-    public bool TryRevoke(TimeSpan timeout)
+    public bool TryRevoke(int slot, TimeSpan timeout)
     {
         Enter();
         bool revoked = ++batches % 2 == 0;
-        broken = revoked;
+        broken = true;
         if (revoked)
         {
-            held.Clear();
+            held.RemoveAll(h => h.Slot == slot);
         }
 
         Leave();

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Linq;
 using LowLevel.Allocator;
 using LowLevel.Interop.Linux;
 using LowLevel.Native;
@@ -22,7 +23,7 @@ internal enum DeviceAnswer
 /// <see cref="DeviceAnswer.TreatedZero"/> really drops the pages. Used by one thread at a time, as the treatment lock promises.</summary>
 internal sealed class ScribblingBalloon(PageArena arena) : IBalloonLink, ITreatmentDevice
 {
-    private readonly List<PageRange> held = [];
+    private readonly SortedDictionary<int, PageRange[]> held = [];
     private bool stuck;
     private bool broken;
 
@@ -31,6 +32,9 @@ internal sealed class ScribblingBalloon(PageArena arena) : IBalloonLink, ITreatm
 
     /// <summary>Blocks that it takes at once.</summary>
     public int MaxBatch { get; set; } = 8;
+
+    /// <summary>Batches that it takes at one time. It answers for the last one first.</summary>
+    public int InFlightMax { get; set; } = 1;
 
     /// <summary>Looks at each range before it is touched; throws where it must not be here.</summary>
     public Action<PageRange>? Inspect { get; set; }
@@ -46,11 +50,11 @@ internal sealed class ScribblingBalloon(PageArena arena) : IBalloonLink, ITreatm
 
     public int Capacity => broken ? 0 : MaxBatch;
 
-    public bool React(ReadOnlySpan<PageRange> batch)
+    public bool React(ReadOnlySpan<PageRange> batch, int slot)
     {
-        if (held.Count != 0)
+        if (held.ContainsKey(slot) || slot < 0 || slot >= InFlightMax)
         {
-            throw new InvalidOperationException("a batch was published while another one is with the device");
+            throw new InvalidOperationException($"a batch was published in slot {slot} of {InFlightMax}, which is taken or none");
         }
 
         if (batch.Length == 0 || batch.Length > MaxBatch)
@@ -61,38 +65,38 @@ internal sealed class ScribblingBalloon(PageArena arena) : IBalloonLink, ITreatm
         foreach (PageRange range in batch)
         {
             Inspect?.Invoke(range);
-            held.Add(range);
         }
 
         if (Answer == DeviceAnswer.Refused)
         {
-            held.Clear();
             return false;
         }
 
+        held[slot] = batch.ToArray();
         Scribble();
         return true;
     }
 
-    public SettleResult Settle(TimeSpan timeout)
+    public SettleResult Settle(TimeSpan timeout, out int slot)
     {
         Scribble();
+        slot = held.Keys.Max();
         switch (Answer)
         {
             case DeviceAnswer.TreatedZero:
-                Drop();
-                return End(SettleResult.TreatedZero);
+                Drop(held[slot]);
+                return End(slot, SettleResult.TreatedZero);
             case DeviceAnswer.Treated:
-                return End(SettleResult.Treated);
+                return End(slot, SettleResult.Treated);
             case DeviceAnswer.Failed:
-                return End(SettleResult.Failed);
+                return End(slot, SettleResult.Failed);
             default:
                 stuck = true;
                 return SettleResult.TimedOut;
         }
     }
 
-    public bool TryRevoke(TimeSpan timeout)
+    public bool TryRevoke(int slot, TimeSpan timeout)
     {
         Scribble();
         if (stuck && Answer == DeviceAnswer.TimedOutStuck)
@@ -100,8 +104,8 @@ internal sealed class ScribblingBalloon(PageArena arena) : IBalloonLink, ITreatm
             return false;
         }
 
-        held.Clear();
-        stuck = false;
+        held.Remove(slot);
+        stuck &= held.Count != 0;
         broken = true;
         return true;
     }
@@ -115,7 +119,7 @@ internal sealed class ScribblingBalloon(PageArena arena) : IBalloonLink, ITreatm
     /// <summary>Writes into each page that it holds: allowed until the batch was answered or revoked.</summary>
     public unsafe void Scribble()
     {
-        foreach (PageRange range in held)
+        foreach (PageRange range in held.Values.SelectMany(static ranges => ranges))
         {
             byte* start = arena.BaseAddress + range.Start.ByteOffset;
             for (uint page = 0; page < range.Pages; page++)
@@ -148,9 +152,9 @@ internal sealed class ScribblingBalloon(PageArena arena) : IBalloonLink, ITreatm
     {
     }
 
-    private unsafe void Drop()
+    private unsafe void Drop(PageRange[] ranges)
     {
-        foreach (PageRange range in held)
+        foreach (PageRange range in ranges)
         {
             nint start = (nint)(arena.BaseAddress + range.Start.ByteOffset);
             Errno errno = arena.System.Advise(start, (nuint)range.Pages << PageblockLimits.PageShift, MemoryAdvice.DontNeed);
@@ -161,14 +165,14 @@ internal sealed class ScribblingBalloon(PageArena arena) : IBalloonLink, ITreatm
         }
     }
 
-    private SettleResult End(SettleResult result)
+    private SettleResult End(int slot, SettleResult result)
     {
-        foreach (PageRange range in held)
+        foreach (PageRange range in held[slot])
         {
             PagesTreated += result == SettleResult.Failed ? 0 : range.Pages;
         }
 
-        held.Clear();
+        held.Remove(slot);
         return result;
     }
 }

@@ -23,7 +23,7 @@ public sealed class LyingDeviceTests : IDisposable
         Assert.True(_t.Driver.TryRestart());
     }
 
-    private DiscardGate Gate => _t.Gates!.Reports;
+    private DiscardGates Gate => _t.Gates!.Reports;
 
     public void Dispose() => _t.Dispose();
 

@@ -107,12 +107,37 @@ public sealed class ReportTests
     }
 
     [Fact]
+    public void A_full_batch_of_scattered_blocks_is_one_call_too()
+    {
+        using BalloonFixture f = new(HostMode.Inline);
+        int before = f.Os.Count(SystemCall.Advise);
+        f.Os.Vectors.Clear();
+        PageRange[] batch = new PageRange[32];
+        for (uint i = 0; i < 32; i++)
+        {
+            batch[i] = BalloonFixture.Block(((i * 7) % 32) * 64, 32);
+        }
+
+        Assert.True(f.Driver.React(batch));
+        Assert.Equal(SettleResult.TreatedZero, f.Driver.Settle(TimeSpan.Zero));
+        Assert.Equal(before, f.Os.Count(SystemCall.Advise));
+        Assert.Equal(32, Assert.Single(f.Os.Vectors).Length);
+        Assert.Equal(1024, f.Device.Counters.DroppedPages);
+        Assert.All(batch, block => Assert.Equal(0, f.ResidentPages(block)));
+        Assert.All(batch, block => Assert.True(f.IsUntouched(BalloonFixture.Block(block.Start.Value + 32, 32))));
+    }
+
+    [Fact]
     public void A_block_that_the_system_would_not_drop_comes_back_raw()
     {
         using BalloonFixture f = new(HostMode.Inline);
-        f.Os.Fail(SystemCall.Advise, Errno.ENOMEM, nth: 2);
+        f.Os.AdvisedBytesMax = 512 * 4096; // the call for both stops before the second
+        f.Os.Fail(SystemCall.AdviseMany, Errno.ENOMEM, nth: 2);
+        f.Os.Fail(SystemCall.Advise, Errno.ENOMEM);
         Assert.True(f.Driver.React([First, Second]));
         Assert.Equal(SettleResult.Failed, f.Driver.Settle(Patience));
+        f.Os.AdvisedBytesMax = null;
+        Assert.Equal((0, 512L), (f.ResidentPages(First), f.Device.Counters.DroppedPages));
         Assert.True(f.IsUntouched(Second));
         Assert.Equal((1L, Errno.ENOMEM), (f.Device.Counters.FailedDiscards, f.Balloon.Gates.Reports.LastError));
         Assert.True(f.Driver.React([Second]));

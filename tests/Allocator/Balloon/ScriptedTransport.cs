@@ -28,7 +28,7 @@ internal sealed class ScriptedTransport : IVirtioTransport, IDisposable
         _arena = (nint)NativeMemory.AlignedAlloc((nuint)ArenaBytes, 4096);
         _control = (nint)NativeMemory.AlignedAlloc((nuint)controlBytes, 4096);
         Memory = new GuestMemory(new GuestRegion(0, ArenaBytes, _arena), new GuestRegion(ControlAddress, controlBytes, _control));
-        Gates = gated ? new BalloonGates(new DiscardGate(Backing, options.WantedCapacity), new DiscardGate(Backing, 256)) : null;
+        Gates = gated ? new BalloonGates(new DiscardGates(Backing, options.WantedCapacity, options.ReportsInFlight), new DiscardGates(Backing, 256)) : null;
         Driver = new BalloonDriver(this, new BalloonControl(Memory, ControlAddress, options), Pages, Gates, options);
     }
 

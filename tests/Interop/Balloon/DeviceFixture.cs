@@ -16,11 +16,23 @@ internal sealed class OpenPort : IDiscardPort
 
     public Action? Before { get; set; }
 
-    public DiscardOutcome Discard(ulong address, ulong bytes)
+    /// <summary>Calls so far.</summary>
+    public int Calls { get; private set; }
+
+    public DiscardTotals Discard(ReadOnlySpan<GuestRange> ranges)
     {
         Before?.Invoke();
-        Dropped.Add(new GuestRange(address, bytes));
-        return Outcome;
+        Calls++;
+        DiscardTotals totals = default;
+        foreach (GuestRange range in ranges)
+        {
+            Dropped.Add(range);
+            totals.DroppedBytes += Outcome == DiscardOutcome.Dropped ? range.Bytes : 0;
+            totals.Failed += Outcome == DiscardOutcome.Failed ? 1 : 0;
+            totals.Refused += Outcome == DiscardOutcome.Refused ? 1 : 0;
+        }
+
+        return totals;
     }
 }
 

@@ -15,11 +15,13 @@ public sealed class DiscardGateTests : IDisposable
     private const ulong Page = 4096;
 
     private readonly FakeBacking _backing = new();
-    private readonly DiscardGate _gate;
+    private readonly DiscardGates _gates;
+
+    private DiscardGate Gate => _gates[0];
 
     public DiscardGateTests()
     {
-        _gate = new DiscardGate(_backing, 4);
+        _gates = new DiscardGates(_backing, 4);
     }
 
     private static Deadline Now => new(TimeProvider.System, TimeSpan.Zero);
@@ -31,23 +33,23 @@ public sealed class DiscardGateTests : IDisposable
     [Fact]
     public void A_gate_that_was_never_opened_refuses()
     {
-        Assert.Equal(DiscardOutcome.Refused, _gate.Discard(0, Page));
-        Assert.False(_gate.DroppedAll);
-        Assert.Equal(1, _gate.Refused);
+        Assert.Equal(DiscardOutcome.Refused, _gates.Discard(0, Page));
+        Assert.False(Gate.DroppedAll);
+        Assert.Equal(1, _gates.Refused);
         Assert.Empty(_backing.Dropped);
     }
 
     [Fact]
     public void A_late_drop_of_an_old_request_is_refused_and_the_next_request_is_not()
     {
-        Assert.True(_gate.TryOpen([Block(1, 2)]));
-        Assert.True(_gate.TryClose(Now));
-        Assert.Equal(DiscardOutcome.Refused, _gate.Discard(1 * Page, 2 * Page));
-        Assert.True(_gate.TryOpen([Block(8, 2)]));
-        Assert.Equal(DiscardOutcome.Refused, _gate.Discard(1 * Page, 2 * Page));
-        Assert.Equal(DiscardOutcome.Dropped, _gate.Discard(8 * Page, 2 * Page));
+        Assert.True(Gate.TryOpen([Block(1, 2)]));
+        Assert.True(Gate.TryClose(Now));
+        Assert.Equal(DiscardOutcome.Refused, _gates.Discard(1 * Page, 2 * Page));
+        Assert.True(Gate.TryOpen([Block(8, 2)]));
+        Assert.Equal(DiscardOutcome.Refused, _gates.Discard(1 * Page, 2 * Page));
+        Assert.Equal(DiscardOutcome.Dropped, _gates.Discard(8 * Page, 2 * Page));
         Assert.Equal([Block(8, 2)], _backing.Dropped);
-        Assert.Equal(2, _gate.Refused);
+        Assert.Equal(2, _gates.Refused);
     }
 
     [Theory]
@@ -59,8 +61,8 @@ public sealed class DiscardGateTests : IDisposable
     [InlineData(6ul, 2ul)]
     public void Pages_outside_the_request_are_refused(ulong first, ulong pages)
     {
-        Assert.True(_gate.TryOpen([Block(4, 3), Block(1, 2)]));
-        Assert.Equal(DiscardOutcome.Refused, _gate.Discard(first * Page, pages * Page));
+        Assert.True(Gate.TryOpen([Block(4, 3), Block(1, 2)]));
+        Assert.Equal(DiscardOutcome.Refused, _gates.Discard(first * Page, pages * Page));
         Assert.Empty(_backing.Dropped);
     }
 
@@ -71,71 +73,72 @@ public sealed class DiscardGateTests : IDisposable
     [InlineData(4096ul, ulong.MaxValue - 4095)]
     public void A_range_that_is_empty_or_wraps_is_refused(ulong address, ulong bytes)
     {
-        Assert.True(_gate.TryOpen([Block(1, 2)]));
-        Assert.Equal(DiscardOutcome.Refused, _gate.Discard(address, bytes));
+        Assert.True(Gate.TryOpen([Block(1, 2)]));
+        Assert.Equal(DiscardOutcome.Refused, _gates.Discard(address, bytes));
         Assert.Empty(_backing.Dropped);
     }
 
     [Fact]
     public void Blocks_side_by_side_may_be_dropped_as_one()
     {
-        Assert.True(_gate.TryOpen([Block(6, 2), Block(2, 2), Block(4, 2)]));
-        Assert.Equal(DiscardOutcome.Dropped, _gate.Discard(2 * Page, 6 * Page));
-        Assert.True(_gate.TryClose(Now));
-        Assert.True(_gate.DroppedAll);
-        Assert.Equal(6 * (long)Page, _gate.DroppedBytes);
+        Assert.True(Gate.TryOpen([Block(6, 2), Block(2, 2), Block(4, 2)]));
+        Assert.Equal(DiscardOutcome.Dropped, _gates.Discard(2 * Page, 6 * Page));
+        Assert.True(Gate.TryClose(Now));
+        Assert.True(Gate.DroppedAll);
+        Assert.Equal(6 * (long)Page, Gate.DroppedBytes);
     }
 
     [Fact]
     public void A_request_of_which_a_part_was_left_out_is_not_all_dropped()
     {
-        Assert.True(_gate.TryOpen([Block(2, 2), Block(8, 2)]));
-        Assert.Equal(DiscardOutcome.Dropped, _gate.Discard(2 * Page, 2 * Page));
-        Assert.Equal(DiscardOutcome.Dropped, _gate.Discard(2 * Page, 2 * Page));
-        Assert.Equal(DiscardOutcome.Dropped, _gate.Discard(8 * Page, Page));
-        Assert.True(_gate.TryClose(Now));
-        Assert.False(_gate.DroppedAll);
-        Assert.True(_gate.TryOpen([Block(8, 2)]));
-        Assert.False(_gate.DroppedAll);
+        Assert.True(Gate.TryOpen([Block(2, 2), Block(8, 2)]));
+        Assert.Equal(DiscardOutcome.Dropped, _gates.Discard(2 * Page, 2 * Page));
+        Assert.Equal(DiscardOutcome.Dropped, _gates.Discard(2 * Page, 2 * Page));
+        Assert.Equal(DiscardOutcome.Dropped, _gates.Discard(8 * Page, Page));
+        Assert.True(Gate.TryClose(Now));
+        Assert.False(Gate.DroppedAll);
+        Assert.True(Gate.TryOpen([Block(8, 2)]));
+        Assert.False(Gate.DroppedAll);
     }
 
     [Fact]
     public void A_drop_that_the_system_refuses_is_recorded()
     {
         _backing.Result = Errno.ENOMEM;
-        Assert.True(_gate.TryOpen([Block(1, 1)]));
-        Assert.Equal(DiscardOutcome.Failed, _gate.Discard(Page, Page));
-        Assert.True(_gate.TryClose(Now));
-        Assert.False(_gate.DroppedAll);
-        Assert.Equal((1L, 0L, Errno.ENOMEM), (_gate.Failed, _gate.DroppedBytes, _gate.LastError));
+        Assert.True(Gate.TryOpen([Block(1, 1)]));
+        Assert.Equal(DiscardOutcome.Failed, _gates.Discard(Page, Page));
+        Assert.True(Gate.TryClose(Now));
+        Assert.False(Gate.DroppedAll);
+        Assert.Equal((1L, 0L, Errno.ENOMEM), (Gate.Failed, Gate.DroppedBytes, Gate.LastError));
     }
 
     [Fact]
     public async Task Closing_waits_for_the_call_under_way_and_no_longer_than_it_may()
     {
-        Assert.True(_gate.TryOpen([Block(1, 1)]));
+        Assert.True(Gate.TryOpen([Block(1, 1)]));
         _backing.Lets.Reset();
-        Task<DiscardOutcome> inside = Task.Run(() => _gate.Discard(Page, Page), TestContext.Current.CancellationToken);
+        Task<DiscardOutcome> inside = Task.Run(() => _gates.Discard(Page, Page), TestContext.Current.CancellationToken);
         _backing.Entered.Wait(TestContext.Current.CancellationToken);
 
-        Assert.Equal(DiscardOutcome.Refused, _gate.Discard(Page, Page));
-        Assert.False(_gate.TryClose(Now));
-        Assert.False(_gate.TryOpen([Block(2, 1)]));
-        Task<bool> closing = Task.Run(() => _gate.TryClose(Soon), TestContext.Current.CancellationToken);
+        Assert.Equal(DiscardOutcome.Refused, _gates.Discard(Page, Page));
+        Assert.False(Gate.TryClose(Now));
+        Assert.False(Gate.TryOpen([Block(2, 1)]));
+        Task<bool> closing = Task.Run(() => Gate.TryClose(Soon), TestContext.Current.CancellationToken);
         _backing.Lets.Set();
         Assert.Equal(DiscardOutcome.Dropped, await inside);
         Assert.True(await closing);
-        Assert.True(_gate.DroppedAll);
-        Assert.Equal(DiscardOutcome.Refused, _gate.Discard(Page, Page));
-        Assert.True(_gate.TryOpen([Block(2, 1)]));
+        Assert.True(Gate.DroppedAll);
+        Assert.Equal(DiscardOutcome.Refused, _gates.Discard(Page, Page));
+        Assert.True(Gate.TryOpen([Block(2, 1)]));
     }
 
     [Fact]
     public void A_backing_that_throws_leaves_the_gate_passable()
     {
-        DiscardGate gate = new(new ThrowingBacking(), 1);
+        DiscardGates gates = new(new ThrowingBacking(), 1);
+        DiscardGate gate = gates[0];
         Assert.True(gate.TryOpen([Block(1, 1)]));
-        Assert.Throws<InvalidOperationException>(() => gate.Discard(Page, Page));
+        Assert.Throws<InvalidOperationException>(() => gates.Discard(Page, Page));
         Assert.True(gate.TryClose(Now));
         Assert.False(gate.DroppedAll);
         Assert.True(gate.TryOpen([Block(1, 1)]));
@@ -146,14 +149,15 @@ public sealed class DiscardGateTests : IDisposable
     {
         // Whoever opens the gate writes the owner of the block; a drop seen while the owner is the program is the disaster.
         OwnedBacking owned = new();
-        DiscardGate gate = new(owned, 1);
+        DiscardGates gates = new(owned, 1);
+        DiscardGate gate = gates[0];
         using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         Task late = Task.Factory.StartNew(
             () =>
             {
                 while (!end.IsCancellationRequested)
                 {
-                    gate.Discard(Page, Page);
+                    gates.Discard(Page, Page);
                 }
             },
             end.Token, TaskCreationOptions.LongRunning, TaskScheduler.Default);
@@ -208,7 +212,7 @@ public sealed class DiscardGateTests : IDisposable
 
         public bool LeavesZero => true;
 
-        public Errno Discard(ulong address, ulong bytes) => throw new InvalidOperationException("broken");
+        public Errno Discard(ReadOnlySpan<GuestRange> ranges, Span<ulong> dropped) => throw new InvalidOperationException("broken");
     }
 
     private sealed class OwnedBacking : IGuestBacking
@@ -223,7 +227,7 @@ public sealed class DiscardGateTests : IDisposable
 
         public bool LeavesZero => true;
 
-        public Errno Discard(ulong address, ulong bytes)
+        public Errno Discard(ReadOnlySpan<GuestRange> ranges, Span<ulong> dropped)
         {
             if (!IsTheDevices)
             {

@@ -35,19 +35,33 @@ internal sealed class FakeBacking : IGuestBacking, IDisposable
         }
     }
 
-    public Errno Discard(ulong address, ulong bytes)
+    /// <summary>Calls so far.</summary>
+    public int Calls { get; private set; }
+
+    /// <summary>Which ranges fail with <see cref="Result"/>; null: all, if it is an error.</summary>
+    public Predicate<GuestRange>? Fails { get; set; }
+
+    public Errno Discard(ReadOnlySpan<GuestRange> ranges, Span<ulong> dropped)
     {
         Entered.Set();
         Lets.Wait();
-        if (Result == Errno.None)
+        Errno last = Errno.None;
+        lock (_guard)
         {
-            lock (_guard)
+            Calls++;
+            for (int i = 0; i < ranges.Length; i++)
             {
-                _dropped.Add(new GuestRange(address, bytes));
+                bool fails = Result != Errno.None && (Fails is null || Fails(ranges[i]));
+                last = fails ? Result : last;
+                dropped[i] = fails ? 0 : ranges[i].Bytes;
+                if (!fails)
+                {
+                    _dropped.Add(ranges[i]);
+                }
             }
         }
 
-        return Result;
+        return last;
     }
 
     public void Dispose()
