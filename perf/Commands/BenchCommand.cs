@@ -45,9 +45,7 @@ internal sealed class BenchCommand : ICommand
 
         if (limit)
         {
-            BenchLimit.Run(blocks, rounds, capacity, report);
-            report.Save();
-            return Program.Success;
+            return BenchLimit.RunCompiled(blocks, rounds, capacity, report, arguments.JsonPath);
         }
 
         BenchmarkSwitcher switcher = BenchmarkSwitcher.FromTypes(Classes);

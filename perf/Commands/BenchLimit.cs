@@ -2,6 +2,7 @@ using System;
 using System.Collections.Generic;
 using System.Diagnostics;
 using System.Globalization;
+using System.IO;
 using System.Linq;
 using LowLevel.Allocator;
 using LowLevel.Interop.Linux;
@@ -19,11 +20,41 @@ internal static class BenchLimit
     private const int RangesPerCall = 32;
     private const int WarmRounds = 2;
     private const int WarmBlocks = 4;
-    private static readonly TimeSpan s_warmUp = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_warmUp = TimeSpan.FromMilliseconds(200);
+
+    private const string Tiering = "DOTNET_TieredCompilation";
 
     private static readonly string[] Modes = ["madvise", "process_madvise"];
 
-    public static void Run(int blocks, int rounds, int capacity, JsonReport report)
+    /// <summary>Measures in a process that compiles each method once and for good: the thread that compiles in the background is on this
+    /// process's bill too, and works for a long time.</summary>
+    public static int RunCompiled(int blocks, int rounds, int capacity, JsonReport report, string? json)
+    {
+        if (Environment.GetEnvironmentVariable(Tiering) == "0")
+        {
+            Run(blocks, rounds, capacity, report);
+            report.Save();
+            return Program.Success;
+        }
+
+        var start = new ProcessStartInfo(Environment.ProcessPath ?? "dotnet") { Environment = { [Tiering] = "0" } };
+        if (Path.GetFileNameWithoutExtension(start.FileName) == "dotnet")
+        {
+            start.ArgumentList.Add(typeof(BenchLimit).Assembly.Location);
+        }
+
+        string[] options = ["bench", "--limit", "--blocks", $"{blocks}", "--rounds", $"{rounds}", "--capacity", $"{capacity}"];
+        foreach (string option in json is null ? options : [.. options, "--json", json])
+        {
+            start.ArgumentList.Add(option);
+        }
+
+        using Process child = Process.Start(start) ?? throw new MeasurementException("limit: the process did not start");
+        child.WaitForExit();
+        return child.ExitCode;
+    }
+
+    private static void Run(int blocks, int rounds, int capacity, JsonReport report)
     {
         Console.Out.WriteLine(Machine.Line());
         Console.Out.WriteLine($"limit: {blocks} free blocks of 2 MiB, all touched, batches of {capacity}, {rounds} interleaved rounds; bytes per second of CPU time");
@@ -75,7 +106,7 @@ internal static class BenchLimit
         /// <summary>Whether the kernel takes such calls.</summary>
         public bool IsPossible { get; }
 
-        /// <summary>Until the compiler, whose thread is on this process's bill too, has seen enough of both.</summary>
+        /// <summary>Everything has run, and is compiled.</summary>
         public void WarmUp()
         {
             for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start) < s_warmUp;)
