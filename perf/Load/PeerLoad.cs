@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.Diagnostics;
 using System.Linq;
 
@@ -27,6 +28,9 @@ internal abstract class PeerLoad : IDisposable
     private const int RehearsalPairs = 256;
     private const int RehearsalCallsPairs = 8;
 
+    // The least time of a pair in earlier rounds: a contestant that is as slow as it always was need not be warmed again.
+    private readonly Dictionary<PeerCell, double> _least = [];
+
     protected PeerThreads Threads { get; } = new(ThreadsMax);
 
     /// <summary>Brings the contestant to where a running program would have it: batches that grow until one takes 6 ms; then times one batch of
@@ -46,7 +50,8 @@ internal abstract class PeerLoad : IDisposable
 
         // The first to touch memory that the machine's own host, or a reactor, has taken meanwhile times the host. (So long a pass lets the
         // blocks of a thread that ended early rest, too.)
-        for (double before = took * 2; took > SlowNanoseconds && took * 2 <= before && cell.Touched;)
+        bool isAsBefore = _least.TryGetValue(cell, out double least) && took <= 2 * least * pairs;
+        for (double before = took * 2; took > SlowNanoseconds && took * 2 <= before && cell.Touched && !isAsBefore;)
         {
             before = took;
             took = Batch(cell, pairs, CallsPairs);
@@ -62,7 +67,9 @@ internal abstract class PeerLoad : IDisposable
         }
 
         End(cell);
-        return new PeerTiming(nanoseconds / timed, timed);
+        double pair = nanoseconds / timed;
+        _least[cell] = _least.TryGetValue(cell, out least) ? Math.Min(least, pair) : pair;
+        return new PeerTiming(pair, timed);
     }
 
     /// <summary>Many short calls of a cell's loops, so that they are compiled for good.</summary>
