@@ -25,7 +25,7 @@ public sealed partial class PageArena
     {
         if (!unchecked((uint)order > PageblockLimits.MaxOrder || (uint)type >= MigrateTypes.PcpTypes) && flags == AllocationFlags.None)
         {
-            nuint index = ThreadPages.IndexOf((nuint)order, type); // both in one word before a call: what lives across it costs a push and a pop
+            uint index = ThreadPages.IndexOf((uint)order, type); // both in one word before a call: what lives across it costs a push and a pop
             ThreadPagesData* mine = ThreadPages.Mine;
             return mine != null && ThreadPages.TryPop(mine, _quickGate, _map, index, out Pfn pfn)
                 ? _base + pfn.ByteOffset
@@ -36,7 +36,7 @@ public sealed partial class PageArena
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private unsafe void* AllocateMissed(nuint index) =>
+    private unsafe void* AllocateMissed(uint index) =>
         AllocateSlowOrThrow((int)index / MigrateTypes.PcpTypes, (MigrateType)((int)index % MigrateTypes.PcpTypes), AllocationFlags.None);
 
     /// <summary>As <see cref="AllocatePages"/>, but false instead of an <see cref="OutOfMemoryException"/>.</summary>
@@ -51,7 +51,7 @@ public sealed partial class PageArena
         if (!unchecked((uint)order > PageblockLimits.MaxOrder || (uint)type >= MigrateTypes.PcpTypes) && flags == AllocationFlags.None)
         {
             ThreadPagesData* mine = ThreadPages.Mine;
-            if (mine != null && ThreadPages.TryPop(mine, _quickGate, _map, ThreadPages.IndexOf((nuint)order, type), out Pfn pfn))
+            if (mine != null && ThreadPages.TryPop(mine, _quickGate, _map, ThreadPages.IndexOf((uint)order, type), out Pfn pfn))
             {
                 block = _base + pfn.ByteOffset;
                 return true;
@@ -82,14 +82,36 @@ public sealed partial class PageArena
 
         CheckFlags(flags);
         ThreadPagesData* mine = ThreadPages.Mine;
-        nuint index = ThreadPages.IndexOf((nuint)order, type);
+        uint index = ThreadPages.IndexOf((uint)order, type);
         if (mine != null && ThreadPages.TryPopMarked(mine, _quickGate, _map, index, out Pfn pfn, out BlockMarks marks))
         {
             block = _base + pfn.ByteOffset;
             return Furnish(block, new Order(order).Bytes, flags, marks.Zero, out errno);
         }
 
+        if (mine != null && TryRefillMine(new Order(order), type, out pfn, out marks))
+        {
+            block = _base + pfn.ByteOffset;
+            return Furnish(block, new Order(order).Bytes, flags, marks.Zero, out errno);
+        }
+
         return AllocatePinned(new Order(order), type, flags, out block, out errno);
+    }
+
+    /// <summary>The usual miss, without a pin: while its owner is busy behind an open gate, Dispose waits for it, and afterwards the block
+    /// that was taken keeps the mappings. Pins are one word for all threads, and two changes to it for a batch of few large blocks
+    /// would cost more than the batch.</summary>
+    private bool TryRefillMine(Order order, MigrateType type, out Pfn pfn, out BlockMarks marks)
+    {
+        ThreadPages? last = ThreadPages.Last;
+        if (last is null || last.Arena != this || _quickGate != Id || !TryPopOrRefill(last, order, type, out pfn, out marks))
+        {
+            pfn = default;
+            marks = default;
+            return false;
+        }
+
+        return true;
     }
 
     private unsafe bool AllocatePinned(Order order, MigrateType type, AllocationFlags flags, out void* block, out Errno errno)

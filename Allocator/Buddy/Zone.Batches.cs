@@ -47,7 +47,11 @@ internal sealed partial class Zone
             Pfn first = _map.PfnOf(head);
             BlockMarks marks = RemoveLocked(head);
             FanOut(into + taken, pieces, first, order, type, PageState.Of(marks.On(PageType.None.WithCached())), epoch);
-            PutBackLocked(first, (uint)pieces << order.Value, new Order(from), type, marks);
+            if (pieces < 1 << (from - order.Value))
+            {
+                PutBackLocked(first, (uint)pieces << order.Value, new Order(from), type, marks);
+            }
+
             taken += pieces;
         }
 
@@ -96,6 +100,7 @@ internal sealed partial class Zone
     /// <param name="count">How many.</param>
     /// <param name="order">Their order.</param>
     /// <param name="type">The list they are for, as in <see cref="FreeLocked"/>.</param>
+    [SkipLocalsInit] // the scratch below is written before it is read
     public unsafe void FreeManyLocked(uint* blocks, int count, Order order, MigrateType type)
     {
         if (_data->NrIsolatePageblock != 0 || order == Order.Max)

@@ -86,11 +86,11 @@ internal sealed class ThreadPages
 
     /// <summary>The stack of one order and type.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public unsafe ThreadBin* Bin(Order order, MigrateType type) => ThreadPagesData.Bins(_data, 0) + IndexOf((nuint)order.Value, type);
+    public unsafe ThreadBin* Bin(Order order, MigrateType type) => ThreadPagesData.Bins(_data, 0) + IndexOf((uint)order.Value, type);
 
     /// <summary>The index of the stack of one order and type.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static nuint IndexOf(nuint order, MigrateType type) => (order * MigrateTypes.PcpTypes) + (nuint)type;
+    public static uint IndexOf(uint order, MigrateType type) => (order * MigrateTypes.PcpTypes) + (uint)type;
 
     /// <summary>The owner begins. False: the gate is shut, hands off.</summary>
     public unsafe bool TryEnter() => TryEnter(_data, Arena.Id);
@@ -122,7 +122,7 @@ internal sealed class ThreadPages
     /// <param name="index">Of the stack, see <see cref="IndexOf"/>.</param>
     /// <param name="pfn">The block.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static unsafe bool TryPop(ThreadPagesData* mine, int gate, PageMap map, nuint index, out Pfn pfn)
+    public static unsafe bool TryPop(ThreadPagesData* mine, int gate, PageMap map, uint index, out Pfn pfn)
     {
         if (TryEnter(mine, gate))
         {
@@ -146,7 +146,7 @@ internal sealed class ThreadPages
     }
 
     /// <summary>As above, and says what the block carried.</summary>
-    public static unsafe bool TryPopMarked(ThreadPagesData* mine, int gate, PageMap map, nuint index, out Pfn pfn, out BlockMarks marks)
+    public static unsafe bool TryPopMarked(ThreadPagesData* mine, int gate, PageMap map, uint index, out Pfn pfn, out BlockMarks marks)
     {
         if (TryEnter(mine, gate))
         {
@@ -180,11 +180,11 @@ internal sealed class ThreadPages
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe bool TryPush(ThreadPagesData* mine, int gate, PageMap map, Page* head, Pfn pfn, ulong epoch)
     {
-        nuint order = (nuint)head->Private;
+        ulong order = head->Private;
         MigrateType type = map.TypeOf(pfn);
         if (order <= PageblockLimits.MaxOrder && (uint)type < MigrateTypes.PcpTypes && TryEnter(mine, gate))
         {
-            ThreadBin* bin = ThreadPagesData.Bins(mine, 0) + IndexOf(order, type);
+            ThreadBin* bin = ThreadPagesData.Bins(mine, 0) + IndexOf((uint)order, type);
             uint count = (uint)bin->Count;
             if (count < (uint)bin->High)
             {

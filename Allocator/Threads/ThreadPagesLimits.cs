@@ -10,13 +10,14 @@ namespace LowLevel.Allocator;
 /// two epochs old (half of the delay), or that a pass has drained, starts small again.
 /// <code>
 /// high  = max(first high, 4 * batch)          of one order and type, in blocks
-/// bytes = high * block &lt;= 32 MiB              (order 0: 8 MiB)
+/// bytes = high * block &lt;= 32 MiB              (order 0: 8 MiB; orders 9 and 10: 64 MiB, or two threads that cycle through
+///                                             hundreds of such blocks meet at the lock for every fourth one)
 /// </code>
 /// What lies in a stack for longer than the delay goes back by the passes, whatever the bounds are.</summary>
 internal static class ThreadPagesLimits
 {
     /// <summary>Entries of all orders of one type.</summary>
-    public const int EntriesPerType = 2048 + 1024 + 512 + 512 + 256 + 128 + 64 + 64 + 32 + 16 + 8;
+    public const int EntriesPerType = 2048 + 1024 + 512 + 512 + 256 + 128 + 64 + 64 + 32 + 32 + 16;
 
     /// <summary>Epochs after which the next batch starts small again.</summary>
     public const ulong ForgetEpochs = 2;
@@ -25,9 +26,9 @@ internal static class ThreadPagesLimits
 
     private static ReadOnlySpan<ushort> BatchByOrder => [64, 32, 16, 16, 8, 4, 4, 2, 2, 2, 2];
 
-    private static ReadOnlySpan<ushort> MaxHighByOrder => [2048, 1024, 512, 512, 256, 128, 64, 64, 32, 16, 8];
+    private static ReadOnlySpan<ushort> MaxHighByOrder => [2048, 1024, 512, 512, 256, 128, 64, 64, 32, 32, 16];
 
-    private static ReadOnlySpan<ushort> MaxBatchByOrder => [512, 256, 128, 128, 64, 32, 16, 16, 8, 8, 4];
+    private static ReadOnlySpan<ushort> MaxBatchByOrder => [512, 256, 128, 128, 64, 32, 16, 16, 8, 16, 8];
 
     /// <summary>At this many blocks of an order a stack that is not busy gives a batch back.</summary>
     public static int High(int order) => HighByOrder[order];

@@ -56,7 +56,7 @@ public sealed class BatchTests
         }
 
         Assert.Equal(ThreadPagesLimits.MaxBatch(order), batch);
-        Assert.InRange((long)ThreadPagesLimits.MaxHigh(order) << order, 1, 8192);
+        Assert.InRange((long)ThreadPagesLimits.MaxHigh(order) << order, 1, order < 9 ? 8192 : 16384);
         probe.Arena.Verify();
     }
 
