@@ -2,6 +2,7 @@ using System;
 using System.Diagnostics.CodeAnalysis;
 using System.Diagnostics.Tracing;
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Text;
 using LowLevel.Interop.Linux;
@@ -22,13 +23,21 @@ public sealed partial class PageArena
     /// <exception cref="ObjectDisposedException">The arena was disposed.</exception>
     public unsafe void* AllocatePages(int order, MigrateType type = MigrateType.Unmovable, AllocationFlags flags = AllocationFlags.None)
     {
-        if (!TryAllocate(order, type, flags, out void* block, out Errno errno))
+        if (!unchecked((uint)order > PageblockLimits.MaxOrder || (uint)type >= MigrateTypes.PcpTypes) && flags == AllocationFlags.None)
         {
-            ThrowOutOfMemory(order, type, errno);
+            uint index = ThreadPages.IndexOf((uint)order, type); // both in one word before a call: what lives across it costs a push and a pop
+            ThreadPagesData* mine = ThreadPages.Mine;
+            return mine != null && ThreadPages.TryPop(mine, _quickGate, _map, index, out Pfn pfn)
+                ? _base + pfn.ByteOffset
+                : AllocateMissed(index);
         }
 
-        return block;
+        return AllocateSlowOrThrow(order, type, flags);
     }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private unsafe void* AllocateMissed(uint index) =>
+        AllocateSlowOrThrow((int)index / MigrateTypes.PcpTypes, (MigrateType)((int)index % MigrateTypes.PcpTypes), AllocationFlags.None);
 
     /// <summary>As <see cref="AllocatePages"/>, but false instead of an <see cref="OutOfMemoryException"/>.</summary>
     /// <param name="order">0 (4 KiB) to 10 (4 MiB).</param>
@@ -37,33 +46,76 @@ public sealed partial class PageArena
     /// <param name="flags">How to go about it.</param>
     /// <exception cref="ArgumentOutOfRangeException">Order, type or flags are none of the allowed.</exception>
     /// <exception cref="ObjectDisposedException">The arena was disposed.</exception>
-    public unsafe bool TryAllocatePages(int order, out void* block, MigrateType type = MigrateType.Unmovable, AllocationFlags flags = AllocationFlags.None) =>
-        TryAllocate(order, type, flags, out block, out _);
+    public unsafe bool TryAllocatePages(int order, out void* block, MigrateType type = MigrateType.Unmovable, AllocationFlags flags = AllocationFlags.None)
+    {
+        if (!unchecked((uint)order > PageblockLimits.MaxOrder || (uint)type >= MigrateTypes.PcpTypes) && flags == AllocationFlags.None)
+        {
+            ThreadPagesData* mine = ThreadPages.Mine;
+            if (mine != null && ThreadPages.TryPop(mine, _quickGate, _map, ThreadPages.IndexOf((uint)order, type), out Pfn pfn))
+            {
+                block = _base + pfn.ByteOffset;
+                return true;
+            }
+        }
 
-    private unsafe bool TryAllocate(int order, MigrateType type, AllocationFlags flags, out void* block, out Errno errno)
+        return AllocateSlow(order, type, flags, out block, out _);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private unsafe void* AllocateSlowOrThrow(int order, MigrateType type, AllocationFlags flags)
+    {
+        if (!AllocateSlow(order, type, flags, out void* block, out Errno errno))
+        {
+            ThrowOutOfMemory(order, type, errno);
+        }
+
+        return block;
+    }
+
+    /// <summary>From the thread's pages where there is something left to do about the block, and from everywhere else.</summary>
+    private unsafe bool AllocateSlow(int order, MigrateType type, AllocationFlags flags, out void* block, out Errno errno)
     {
         if (unchecked((uint)order > PageblockLimits.MaxOrder || (uint)type >= MigrateTypes.PcpTypes))
         {
             ThrowBadArguments(order, type);
         }
 
-        if (flags == AllocationFlags.None)
+        CheckFlags(flags);
+        ThreadPagesData* mine = ThreadPages.Mine;
+        uint index = ThreadPages.IndexOf((uint)order, type);
+        if (mine != null && ThreadPages.TryPopMarked(mine, _quickGate, _map, index, out Pfn pfn, out BlockMarks marks))
         {
-            ThreadPages? mine = ThreadPages.Last;
-            if (mine is not null && mine.Arena == this && mine.TryPop(Map, new Order(order), type, out Pfn quick))
-            {
-                block = _base + quick.ByteOffset;
-                errno = Errno.None;
-                return true;
-            }
+            block = _base + pfn.ByteOffset;
+            return Furnish(block, new Order(order).Bytes, flags, marks.Zero, out errno);
         }
 
-        return AllocateSlow(new Order(order), type, flags, out block, out errno);
+        if (mine != null && TryRefillMine(new Order(order), type, out pfn, out marks))
+        {
+            block = _base + pfn.ByteOffset;
+            return Furnish(block, new Order(order).Bytes, flags, marks.Zero, out errno);
+        }
+
+        return AllocatePinned(new Order(order), type, flags, out block, out errno);
     }
 
-    private unsafe bool AllocateSlow(Order order, MigrateType type, AllocationFlags flags, out void* block, out Errno errno)
+    /// <summary>The usual miss, without a pin: while its owner is busy behind an open gate, Dispose waits for it, and afterwards the block
+    /// that was taken keeps the mappings. Pins are one word for all threads, and two changes to it for a batch of few large blocks
+    /// would cost more than the batch.</summary>
+    private bool TryRefillMine(Order order, MigrateType type, out Pfn pfn, out BlockMarks marks)
     {
-        CheckFlags(flags);
+        ThreadPages? last = ThreadPages.Last;
+        if (last is null || last.Arena != this || _quickGate != Id || !TryPopOrRefill(last, order, type, out pfn, out marks))
+        {
+            pfn = default;
+            marks = default;
+            return false;
+        }
+
+        return true;
+    }
+
+    private unsafe bool AllocatePinned(Order order, MigrateType type, AllocationFlags flags, out void* block, out Errno errno)
+    {
         Pin();
         try
         {
@@ -140,11 +192,7 @@ public sealed partial class PageArena
             return false;
         }
 
-        pfn = new Pfn(bin->Entries[bin->Count - 1]);
-        bin->Count--;
-        Page* head = Map[pfn];
-        marks = BlockMarks.Of(head);
-        head->State = PageState.User;
+        ThreadPages.Pop(bin, _map, out pfn, out marks);
         mine.Exit();
         if (Budget.IsBelowLow)
         {
@@ -156,7 +204,7 @@ public sealed partial class PageArena
 
     private unsafe bool RefillBusy(ThreadPages mine, ThreadBin* bin, Order order, MigrateType type)
     {
-        ulong wanted = bin->Batch;
+        ulong wanted = (ulong)ThreadPagesLimits.NextBatch(bin, order.Value, Epoch);
         while (!Budget.TryTake(wanted << order.Value, AllocFlags.Kswapd))
         {
             // Close to the cap a full batch would starve the other threads: take less, at last nothing.

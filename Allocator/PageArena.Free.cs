@@ -1,6 +1,8 @@
 using System;
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
+using System.Numerics;
+using System.Runtime.CompilerServices;
 using System.Threading;
 using LowLevel.Native;
 
@@ -16,35 +18,42 @@ public sealed partial class PageArena
     /// <see cref="PageArenaOptions.DebugChecks"/>.)</exception>
     public unsafe void FreePages(void* block)
     {
-        nuint offset = unchecked((nuint)((byte*)block - _base));
-        if (offset >= _validBytes || (offset & (PageblockLimits.PageSize - 1)) != 0)
+        ThreadPagesData* mine = ThreadPages.Mine; // first: it may be a call, and what lives across a call costs a push and a pop
+        if (TryFindBlock(block, out Pfn pfn, out Page* head) && mine != null && ThreadPages.TryPush(mine, _quickGate, _map, head, pfn, _epoch))
         {
-            ThrowNotABlock(block);
+            return;
         }
 
-        // Sound: the offset lies in the arena, and its struct page in the map, which is readable as long as a block is live.
-        Pfn pfn = Pfn.FromByteOffset(offset);
-        Page* head = Map[pfn];
-        if (head->State != PageState.User)
-        {
-            ThrowNotABlock(block);
-        }
-
-        ThreadPages? mine = ThreadPages.Last;
-        if (mine is not null && mine.Arena == this && head->Private <= PageblockLimits.MaxOrder && !_checks && _poison is null)
-        {
-            MigrateType type = Map.TypeOf(pfn);
-            if ((uint)type < MigrateTypes.PcpTypes && mine.TryPush(head, pfn, type, _epoch))
-            {
-                return;
-            }
-        }
-
-        FreeSlow(head, pfn, block);
+        FreeSlow(block);
     }
 
-    private unsafe void FreeSlow(Page* head, Pfn pfn, void* block)
+    /// <summary>The struct page of a live block; false for what heads none. Turned right by the page's bits, an offset with any bit
+    /// inside a page becomes larger than any arena: one comparison finds what is foreign and what is misaligned.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private unsafe bool TryFindBlock(void* block, out Pfn pfn, out Page* head)
     {
+        nuint page = BitOperations.RotateRight(unchecked((nuint)block - (nuint)_base), PageblockLimits.PageShift);
+        if (page >= _validPages)
+        {
+            pfn = default;
+            head = null;
+            return false;
+        }
+
+        // Sound: the page lies in the arena, and its struct page in the map, which is readable as long as a block is live.
+        pfn = new Pfn((uint)page);
+        head = _map[pfn];
+        return head->State == PageState.User;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private unsafe void FreeSlow(void* block)
+    {
+        if (!TryFindBlock(block, out Pfn pfn, out Page* head))
+        {
+            ThrowNotABlock(block);
+        }
+
         if (_poison is uint value)
         {
             Fill(block, (nuint)PageMap.PagesOf(head) << PageblockLimits.PageShift, value);
@@ -69,7 +78,7 @@ public sealed partial class PageArena
         }
     }
 
-    /// <summary>Puts the block on the thread's stack; a full stack first gives its oldest batch back.</summary>
+    /// <summary>Puts the block on the thread's stack; a full stack first makes room.</summary>
     private unsafe bool TryKeep(ThreadPages mine, Page* head, Pfn pfn, void* block, out Zone? signalled)
     {
         signalled = null;
@@ -90,7 +99,7 @@ public sealed partial class PageArena
         head->FreedAt = Epoch;
         if (bin->Count >= bin->High)
         {
-            signalled = ThreadDrain.Oldest(this, bin, order, type, bin->Batch);
+            signalled = ThreadDrain.MakeRoom(this, bin, order, type);
         }
 
         bin->Entries[bin->Count++] = pfn.Value;

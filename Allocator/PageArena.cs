@@ -22,9 +22,10 @@ public sealed partial class PageArena : IDisposable
     private readonly bool _usesThreadPages;
     private readonly bool _checks;
     private readonly uint? _poison;
-    private readonly int _id;
+    private readonly int _quickGate; // the arena's number; -1, which no gate holds, where every block takes the slow path
     private readonly unsafe byte* _base;
-    private nuint _validBytes; // 0 once unmapped, so that no pointer passes
+    private readonly PageMap _map;
+    private nuint _validPages; // 0 once unmapped, so that no pointer passes
     private ulong _epoch;
     private long _pins;
     private int _disposed;
@@ -36,12 +37,14 @@ public sealed partial class PageArena : IDisposable
         Plan = plan;
         _memory = ArenaMemory.Reserve(os, plan.Bytes, plan.Zones.Length, options);
         _base = (byte*)_memory.Base;
-        _validBytes = plan.Bytes;
+        _map = _memory.Map;
+        _validPages = plan.Bytes >> PageblockLimits.PageShift;
         _zonePages = plan.Zones[0].Pages;
         _usesThreadPages = options.ThreadPages;
         _checks = options.DebugChecks;
         _poison = options.PoisonValue;
-        _id = Interlocked.Increment(ref s_created);
+        Id = Interlocked.Increment(ref s_created);
+        _quickGate = _checks || _poison is not null ? -1 : Id;
         Budget = new Budget(plan.CapPages, plan.Marks) { Emptied = EndIfEmpty };
         _zones = new Zone[plan.Zones.Length];
         ulong zonePagesInAll = plan.Bytes >> PageblockLimits.PageShift;
@@ -97,7 +100,7 @@ public sealed partial class PageArena : IDisposable
 
         if (ArenaEvents.Log.IsEnabled(EventLevel.Informational, ArenaEvents.Keywords.Lifecycle))
         {
-            ArenaEvents.Log.ArenaCreated(arena._id, (long)plan.Bytes, plan.Zones.Length);
+            ArenaEvents.Log.ArenaCreated(arena.Id, (long)plan.Bytes, plan.Zones.Length);
         }
 
         return arena;
@@ -118,7 +121,10 @@ public sealed partial class PageArena : IDisposable
 
     internal ArenaMemory Memory => _memory;
 
-    internal PageMap Map => _memory.Map;
+    internal PageMap Map => _map;
+
+    /// <summary>The arena's number in this process, from 1 on.</summary>
+    internal int Id { get; }
 
     internal ReadOnlySpan<Zone> Zones => _zones;
 
@@ -197,17 +203,18 @@ public sealed partial class PageArena : IDisposable
     /// host may still touch is then left mapped.</summary>
     public void Dispose()
     {
+        Interlocked.Increment(ref _pins);
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
         {
+            Unpin();
             return;
         }
 
-        Interlocked.Increment(ref _pins);
         _threads.Close();
         Aerator.Close();
         if (ArenaEvents.Log.IsEnabled(EventLevel.Informational, ArenaEvents.Keywords.Lifecycle))
         {
-            ArenaEvents.Log.ArenaDisposed(_id, (long)(Budget.TakenPages << PageblockLimits.PageShift));
+            ArenaEvents.Log.ArenaDisposed(Id, (long)(Budget.TakenPages << PageblockLimits.PageShift));
         }
 
         Unpin();
@@ -243,7 +250,7 @@ public sealed partial class PageArena : IDisposable
 
         if (Interlocked.Exchange(ref _unmapped, 1) == 0)
         {
-            _validBytes = 0;
+            _validPages = 0;
             if (!Aerator.LeavesMemoryBehind)
             {
                 _memory.Dispose();

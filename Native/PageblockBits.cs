@@ -21,6 +21,7 @@ namespace LowLevel.Native;
 public readonly struct PageblockBits
 {
     private const int SkipBits = 1;
+    private const int TypeBits = 3;
     private const ulong TypeMask = 0x7;
 
     // Sound as long as the words outlive this view: the owner of the arena maps them before the first page and unmaps them after the last.
@@ -45,7 +46,8 @@ public readonly struct PageblockBits
     public unsafe MigrateType Get(uint block)
     {
         ulong word = Volatile.Read(ref _words[block / PageblockLimits.PageblocksPerWord]);
-        return (MigrateType)((word >> TypeShift(block)) & TypeMask);
+        // A shift counts modulo 64, so that TypeShift comes down to one negation.
+        return (MigrateType)((word >> -(int)((block * PageblockLimits.BitsPerPageblock) + TypeBits)) & TypeMask);
     }
 
     /// <summary>Gives a pageblock a type; its neighbours and the skip bit stay as they are.</summary>

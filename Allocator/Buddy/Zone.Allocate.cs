@@ -12,12 +12,15 @@ internal sealed partial class Zone
     /// <summary>Whether a block may be taken: what stays free is not below the floor of the watermark (zone_watermark_ok: what was
     /// never reached counts as free, what is free of the HighAtomic reserve only for those who may use it; v5.2 sets aside its used
     /// pages as well and can fail with as much memory unused). Lock held.</summary>
-    private unsafe bool WatermarkAllows(Order order, AllocFlags flags)
+    private bool WatermarkAllows(Order order, AllocFlags flags) => Affordable(order, flags) != 0;
+
+    /// <summary>How many blocks may be taken. Lock held.</summary>
+    private unsafe ulong Affordable(Order order, AllocFlags flags)
     {
         ulong free = _data->NrFree + UnreachedPages;
         ulong reserved = (flags & (AllocFlags.Harder | AllocFlags.Oom)) != 0 ? 0 : FreeHighAtomicPages();
-        ulong needed = Watermarks.Floor(Watermark(WatermarkLevel.Min), flags) + order.Pages + reserved;
-        return free >= needed;
+        ulong kept = Watermarks.Floor(Watermark(WatermarkLevel.Min), flags) + reserved;
+        return free <= kept ? 0 : (free - kept) >> order.Value;
     }
 
     private unsafe ulong FreeHighAtomicPages()

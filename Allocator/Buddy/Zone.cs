@@ -44,6 +44,13 @@ internal sealed partial class Zone
         }
     }
 
+    /// <summary>Whether a page lies in this zone.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public unsafe bool Contains(Pfn pfn) => unchecked(pfn.Value - _data->ZoneStartPfn) < _data->SpannedPages;
+
+    /// <summary>Whether somebody holds the lock at this instant: a hint.</summary>
+    public unsafe bool LooksHeld => ZoneLock.LooksHeld(ref _data->Lock);
+
     /// <summary>Position in the arena.</summary>
     public unsafe int Number => _data->Number;
 

@@ -3,9 +3,15 @@ using System.Threading;
 
 namespace LowLevel.Allocator;
 
-/// <summary>A spin lock in one 32-bit word of unmanaged memory. Holders do bounded work and do not call
-/// the OS, with one exception: a zone that grows where the machine refused to promise the arena's memory opens its next 64 MiB. A waiter spins
-/// briefly and then yields its time slice, so that a holder that lost its processor gets it back.</summary>
+/// <summary>A spin lock in one 32-bit word of unmanaged memory. Holders do bounded work (the largest batch is 512 blocks, some
+/// microseconds) and do not call the OS, with one exception: a zone that grows where the machine refused to promise the arena's
+/// memory opens its next 64 MiB.
+/// <para>A holder that lost its processor must not stall the rest for a time slice. Three things see to that. Who only frees does not
+/// wait: a thread whose stack is full and finds the lock held keeps the block as long as its stack may grow
+/// (<see cref="ThreadDrain.MakeRoom"/>). Batches that follow each other grow, so that a busy thread asks for the lock once in hundreds of
+/// blocks, and a time slice seldom ends inside a hold. Who has to wait spins for about as long as a hold takes and then gives its
+/// processor away (sched_yield) again and again, never sleeping: as soon as no waiter is left to run in its place, the holder
+/// runs on.</para></summary>
 internal static class ZoneLock
 {
     /// <summary>Takes the lock; not reentrant.</summary>
@@ -22,13 +28,16 @@ internal static class ZoneLock
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Exit(ref int word) => Volatile.Write(ref word, 0);
 
+    /// <summary>Whether somebody holds it at this instant: a hint for who has something else to do.</summary>
+    public static bool LooksHeld(ref int word) => Volatile.Read(ref word) != 0;
+
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static void Wait(ref int word)
     {
         SpinWait spin = default;
         do
         {
-            // Never Sleep(1): the holder needs microseconds at most once it runs.
+            // Ten turns of growing length, then every other one a yield. Never Sleep(1): the holder needs microseconds once it runs.
             spin.SpinOnce(sleep1Threshold: -1);
         }
         while (Volatile.Read(ref word) != 0 || Interlocked.CompareExchange(ref word, 1, 0) != 0);

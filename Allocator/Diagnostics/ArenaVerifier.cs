@@ -119,7 +119,8 @@ internal static class ArenaVerifier
             for (int type = 0; type < MigrateTypes.PcpTypes; type++)
             {
                 ThreadBin* bin = pages.Bin(new Order(order), (MigrateType)type);
-                Require(bin->Count <= bin->High, "entries <= high", bin->Count, bin->High);
+                Require(bin->Count >= 0 && bin->Count <= bin->High, "0 <= entries <= high", (ulong)bin->Count, (ulong)bin->High);
+                Require(bin->High <= ThreadPagesLimits.MaxHigh(order), "high <= a stack's room", (ulong)bin->High, (ulong)ThreadPagesLimits.MaxHigh(order));
                 for (int i = 0; i < bin->Count; i++)
                 {
                     Pfn pfn = new(bin->Entries[i]);

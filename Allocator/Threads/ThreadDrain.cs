@@ -7,28 +7,29 @@ namespace LowLevel.Allocator;
 /// <summary>Batches between a thread's pages and the zones: one hold of a zone lock for as many blocks as lie in that zone.</summary>
 internal static class ThreadDrain
 {
-    /// <summary>Gives the oldest blocks of a stack back to their zones. The stack is frozen, or its owner busy.</summary>
+    /// <summary>Gives the oldest blocks of a stack back to their zones. Its gate is shut, or its owner busy.</summary>
     /// <returns>A zone that reached its high-water mark; the caller tells the aerator once it is out of the thread's pages.</returns>
     public static unsafe Zone? Oldest(PageArena arena, ThreadBin* bin, Order order, MigrateType type, int count)
     {
         Zone? signalled = null;
-        Zone? zone = null;
-        for (int i = 0; i < count; i++)
+        int done = 0;
+        int bound = ThreadPagesLimits.MaxBatch(order.Value); // also where a pass takes a whole stack: nobody waits for long
+        while (done < count)
         {
-            Pfn pfn = new(bin->Entries[i]);
-            Zone owner = arena.ZoneOf(pfn);
-            if (owner != zone)
+            Zone zone = arena.ZoneOf(new Pfn(bin->Entries[done]));
+            int next = done + 1;
+            while (next < count && next - done < bound && zone.Contains(new Pfn(bin->Entries[next])))
             {
-                signalled = Leave(zone) ?? signalled;
-                zone = owner;
-                zone.Enter();
+                next++;
             }
 
-            zone!.FreeLocked(pfn, order, type, BlockMarks.Of(arena.Map[pfn]));
+            zone.Enter();
+            zone.FreeManyLocked(bin->Entries + done, next - done, order, type);
+            signalled = zone.Exit() ? zone : signalled;
+            done = next;
         }
 
         ThreadPages.DropOldest(bin, count);
-        signalled = Leave(zone) ?? signalled;
         arena.Budget.Release((ulong)count << order.Value);
         if (ArenaEvents.Log.IsEnabled(EventLevel.Verbose, ArenaEvents.Keywords.Allocation))
         {
@@ -38,27 +39,34 @@ internal static class ThreadDrain
         return signalled;
     }
 
+    /// <summary>Makes room in a full stack: its next batch goes to the zones. Where the zone's lock is held and the stack may still
+    /// grow, it grows by one small batch instead and the owner goes on: a holder that has lost its processor then keeps nobody
+    /// waiting who only frees. The owner is busy.</summary>
+    public static unsafe Zone? MakeRoom(PageArena arena, ThreadBin* bin, Order order, MigrateType type)
+    {
+        int least = ThreadPagesLimits.Batch(order.Value);
+        if (bin->High + least <= ThreadPagesLimits.MaxHigh(order.Value) && arena.ZoneOf(new Pfn(bin->Entries[0])).LooksHeld)
+        {
+            bin->High += least;
+            return null;
+        }
+
+        return Oldest(arena, bin, order, type, ThreadPagesLimits.NextBatch(bin, order.Value, arena.Epoch));
+    }
+
     /// <summary>Fills an empty stack from a zone, one batch under one lock hold. The owner is busy. Budget for the batch was taken by
     /// the caller, who gives back what is left over.</summary>
     /// <returns>Blocks that came.</returns>
     public static unsafe int Refill(PageArena arena, Zone zone, ThreadBin* bin, Order order, MigrateType type, int count, AllocFlags flags)
     {
-        int taken = 0;
-        ulong epoch = arena.Epoch;
+        // Being refilled is a use: the rest of the batch rests from now on, or the next pass would take it away again.
         zone.Enter();
-        while (taken < count && zone.TryTakeLocked(order, type, flags, out Pfn pfn, out BlockMarks marks))
-        {
-            // Being refilled is a use: the rest of the batch rests from now on, or the next pass would take it away again.
-            Page* head = arena.Map[pfn];
-            head->FreedAt = epoch;
-            head->State = PageState.Of(marks.On(PageType.None.WithCached()));
-            bin->Entries[taken++] = pfn.Value;
-        }
+        int taken = zone.TakeManyLocked(bin->Entries, count, order, type, flags, arena.Epoch);
+        zone.ExitQuietly();
 
         // The zone gave its best block first; a stack is popped from its end.
         new Span<uint>(bin->Entries, taken).Reverse();
-        bin->Count = (ushort)taken;
-        zone.ExitQuietly();
+        bin->Count = taken;
         if (ArenaEvents.Log.IsEnabled(EventLevel.Verbose, ArenaEvents.Keywords.Allocation))
         {
             ArenaEvents.Log.Refill(order.Value, taken);
@@ -66,6 +74,4 @@ internal static class ThreadDrain
 
         return taken;
     }
-
-    private static Zone? Leave(Zone? zone) => zone is not null && zone.Exit() ? zone : null;
 }

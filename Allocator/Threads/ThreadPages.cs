@@ -6,19 +6,24 @@ using LowLevel.Native;
 namespace LowLevel.Allocator;
 
 /// <summary>The blocks that one thread keeps of one arena (the kernel's per_cpu_pages): a stack for each order and type. Its owner
-/// works on it without a lock: it says busy, looks whether somebody has frozen it, and does its work. Who wants to drain it from
-/// outside says frozen, makes every processor see that (membarrier), and waits until the owner is not busy; from then on the owner
-/// goes to the zones instead. No interlocked operation on the owner's side.
+/// works on it without a lock: it says busy, looks whether the gate is open, and does its work. Who wants to drain it from
+/// outside shuts the gate, makes every processor see that (membarrier), and waits until the owner is not busy; from then on the owner
+/// goes to the zones instead. No interlocked operation on the owner's side. An open gate holds the arena's number, so that one
+/// comparison answers both "are these the pages of this arena" and "may I".
 /// <code>
-/// owner:   busy = 1;   frozen?  yes: busy = 0, go to the zone      no: push or pop;  busy = 0
-/// drainer: frozen = 1; membarrier; wait for busy == 0; drain; frozen = 0
+/// owner:   busy = 1;   gate == the arena's number?  no: busy = 0, go to the zone      yes: push or pop;  busy = 0
+/// drainer: gate = 0; membarrier; wait for busy == 0; drain; gate = the arena's number
 /// </code>
 /// The drainer holds no zone lock while it waits, so an owner that waits for a zone lock while busy gets it. Entries are Cached in
-/// their struct page and keep their marks.</summary>
+/// their struct page and keep their marks. <see cref="Mine"/> always points into the object that <see cref="Last"/> keeps
+/// alive.</summary>
 internal sealed class ThreadPages
 {
     [ThreadStatic]
     private static ThreadPages? t_last;
+
+    [ThreadStatic]
+    private static unsafe ThreadPagesData* t_mine; // the data of t_last: the fast path saves the way through the object
 
     private readonly byte[] _storage; // pinned: the struct below stays where it is, and lives as long as anybody knows this object
     private readonly unsafe ThreadPagesData* _data;
@@ -41,28 +46,39 @@ internal sealed class ThreadPages
             {
                 ThreadBin* bin = Bin(new Order(order), (MigrateType)type);
                 bin->Entries = next;
-                bin->High = ThreadPagesLimits.High(order);
-                bin->Batch = ThreadPagesLimits.Batch(order);
-                next += bin->High;
+                ThreadPagesLimits.Shrink(bin, order);
+                next += ThreadPagesLimits.MaxHigh(order);
             }
         }
+
+        Thaw();
     }
 
     /// <summary>The arena that the blocks are from.</summary>
     public PageArena Arena { get; }
 
-    /// <summary>The thread that may touch it without freezing.</summary>
+    /// <summary>The thread that may touch it without shutting the gate.</summary>
     public Thread Owner { get; }
 
     /// <summary>The zone that this thread asks first.</summary>
     public int PreferredZone { get; }
 
     /// <summary>The pages of the calling thread for the arena that it used last; null before its first use of any.</summary>
-    public static ThreadPages? Last
+    public static unsafe ThreadPages? Last
+    {
+        get => t_last;
+        set
+        {
+            t_mine = value is null ? null : value._data;
+            t_last = value;
+        }
+    }
+
+    /// <summary>What the fast path works on: the data of <see cref="Last"/>; null where that is null.</summary>
+    public static unsafe ThreadPagesData* Mine
     {
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        get => t_last;
-        set => t_last = value;
+        get => t_mine;
     }
 
     /// <summary>Bytes that one thread's pages take.</summary>
@@ -70,72 +86,117 @@ internal sealed class ThreadPages
 
     /// <summary>The stack of one order and type.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public unsafe ThreadBin* Bin(Order order, MigrateType type) =>
-        ThreadPagesData.Bins(_data, (order.Value * MigrateTypes.PcpTypes) + (int)type);
+    public unsafe ThreadBin* Bin(Order order, MigrateType type) => ThreadPagesData.Bins(_data, 0) + IndexOf((uint)order.Value, type);
 
-    /// <summary>The owner begins. False: frozen, hands off.</summary>
+    /// <summary>The index of the stack of one order and type.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public unsafe bool TryEnter()
+    public static uint IndexOf(uint order, MigrateType type) => (order * MigrateTypes.PcpTypes) + (uint)type;
+
+    /// <summary>The owner begins. False: the gate is shut, hands off.</summary>
+    public unsafe bool TryEnter() => TryEnter(_data, Arena.Id);
+
+    /// <summary>The owner has done.</summary>
+    public unsafe void Exit() => Exit(_data);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static unsafe bool TryEnter(ThreadPagesData* data, int gate)
     {
         // The processor may let the read pass the write; the drainer's membarrier makes up for it, so that no fence is paid here.
-        Volatile.Write(ref _data->Busy, 1);
-        if (Volatile.Read(ref _data->Frozen) == 0)
+        Volatile.Write(ref data->Busy, 1);
+        if (Volatile.Read(ref data->Gate) == gate)
         {
             return true;
         }
 
-        Volatile.Write(ref _data->Busy, 0);
+        Volatile.Write(ref data->Busy, 0);
         return false;
     }
 
-    /// <summary>The owner has done.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public unsafe void Exit() => Volatile.Write(ref _data->Busy, 0);
+    private static unsafe void Exit(ThreadPagesData* data) => Volatile.Write(ref data->Busy, 0);
 
-    /// <summary>Takes the youngest block. The owner's fast path.</summary>
+    /// <summary>Takes the youngest block. The fast path of allocation.</summary>
+    /// <param name="mine">The calling thread's <see cref="Mine"/>, not null; it may be another arena's.</param>
+    /// <param name="gate">The arena's number.</param>
+    /// <param name="map">The arena's struct pages.</param>
+    /// <param name="index">Of the stack, see <see cref="IndexOf"/>.</param>
+    /// <param name="pfn">The block.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public unsafe bool TryPop(PageMap map, Order order, MigrateType type, out Pfn pfn)
+    public static unsafe bool TryPop(ThreadPagesData* mine, int gate, PageMap map, uint index, out Pfn pfn)
     {
-        if (TryEnter())
+        if (TryEnter(mine, gate))
         {
-            ThreadBin* bin = Bin(order, type);
-            int count = bin->Count;
+            ThreadBin* bin = ThreadPagesData.Bins(mine, 0) + index;
+            uint count = (uint)bin->Count;
             if (count != 0)
             {
-                pfn = new Pfn(bin->Entries[count - 1]);
-                bin->Count = (ushort)(count - 1);
+                count--;
+                pfn = new Pfn(bin->Entries[count]);
+                bin->Count = (int)count;
                 map[pfn]->State = PageState.User; // ends Cached, Treated and Zero in one store
-                Exit();
+                Exit(mine);
                 return true;
             }
 
-            Exit();
+            Exit(mine);
         }
 
         pfn = default;
         return false;
     }
 
-    /// <summary>Keeps a block that its user gives back. False: no room, frozen, or a pageblock type that threads do not keep. The
-    /// owner's fast path; the caller has seen that the block is the user's.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public unsafe bool TryPush(Page* head, Pfn pfn, MigrateType type, ulong epoch)
+    /// <summary>As above, and says what the block carried.</summary>
+    public static unsafe bool TryPopMarked(ThreadPagesData* mine, int gate, PageMap map, uint index, out Pfn pfn, out BlockMarks marks)
     {
-        if (TryEnter())
+        if (TryEnter(mine, gate))
         {
-            ThreadBin* bin = Bin(new Order((int)head->Private), type);
-            int count = bin->Count;
-            if (count < bin->High)
+            ThreadBin* bin = ThreadPagesData.Bins(mine, 0) + index;
+            if (bin->Count != 0)
             {
-                bin->Entries[count] = pfn.Value;
-                bin->Count = (ushort)(count + 1);
-                head->FreedAt = epoch;
-                head->State = CachedState;
-                Exit();
+                Pop(bin, map, out pfn, out marks);
+                Exit(mine);
                 return true;
             }
 
-            Exit();
+            Exit(mine);
+        }
+
+        pfn = default;
+        marks = default;
+        return false;
+    }
+
+    /// <summary>Takes the youngest block of a stack that is not empty. The owner is busy.</summary>
+    public static unsafe void Pop(ThreadBin* bin, PageMap map, out Pfn pfn, out BlockMarks marks)
+    {
+        pfn = new Pfn(bin->Entries[--bin->Count]);
+        Page* head = map[pfn];
+        marks = BlockMarks.Of(head);
+        head->State = PageState.User;
+    }
+
+    /// <summary>Keeps a block that its user gives back. False: no room, the gate is shut or another arena's, a range, or a pageblock
+    /// type that threads do not keep. The fast path of freeing; the caller has seen that the block is the user's.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe bool TryPush(ThreadPagesData* mine, int gate, PageMap map, Page* head, Pfn pfn, ulong epoch)
+    {
+        ulong order = head->Private;
+        MigrateType type = map.TypeOf(pfn);
+        if (order <= PageblockLimits.MaxOrder && (uint)type < MigrateTypes.PcpTypes && TryEnter(mine, gate))
+        {
+            ThreadBin* bin = ThreadPagesData.Bins(mine, 0) + IndexOf((uint)order, type);
+            uint count = (uint)bin->Count;
+            if (count < (uint)bin->High)
+            {
+                bin->Entries[count] = pfn.Value;
+                bin->Count = (int)(count + 1);
+                head->FreedAt = epoch;
+                head->State = CachedState;
+                Exit(mine);
+                return true;
+            }
+
+            Exit(mine);
         }
 
         return false;
@@ -145,10 +206,10 @@ internal sealed class ThreadPages
     public const ulong CachedState = 0xffff_ffff & ~(ulong)PageType.CachedBit;
 
     /// <summary>Another thread wants in; it then calls <see cref="WaitUntilIdle"/> after the membarrier. Under the registry's lock.</summary>
-    public unsafe void Freeze() => Volatile.Write(ref _data->Frozen, 1);
+    public unsafe void Freeze() => Volatile.Write(ref _data->Gate, 0);
 
     /// <summary>The owner may come back.</summary>
-    public unsafe void Thaw() => Volatile.Write(ref _data->Frozen, 0);
+    public unsafe void Thaw() => Volatile.Write(ref _data->Gate, Arena.Id);
 
     /// <summary>Waits until the owner is not at work. It is for a few instructions, or for a refill, at a time; a dead one never.</summary>
     public unsafe void WaitUntilIdle()
@@ -181,11 +242,11 @@ internal sealed class ThreadPages
         }
     }
 
-    /// <summary>Removes the oldest entries of a stack. Frozen, or by the owner while busy.</summary>
+    /// <summary>Removes the oldest entries of a stack. Its gate is shut, or its owner busy.</summary>
     public static unsafe void DropOldest(ThreadBin* bin, int count)
     {
         int left = bin->Count - count;
         Buffer.MemoryCopy(bin->Entries + count, bin->Entries, (long)left * sizeof(uint), (long)left * sizeof(uint));
-        bin->Count = (ushort)left;
+        bin->Count = left;
     }
 }

@@ -3,20 +3,64 @@ using LowLevel.Native;
 
 namespace LowLevel.Allocator;
 
-/// <summary>How much a thread keeps. Order 0 as the kernel does on a zone of a gigabyte (batches of 63, six of them), rounded to
-/// powers of two; larger orders fewer, so that a thread never holds more than 16 MiB of one order and type.</summary>
+/// <summary>How much a thread keeps, and how much it moves at once. A stack starts as the kernel's per-cpu lists do on a zone of a
+/// gigabyte (batches of 63, six of them; here powers of two). Batches that follow each other closely double, and the bound with
+/// them (the kernel's alloc_factor and free_factor): a thread that takes or gives thousands of blocks in a row asks for the zone
+/// lock a few times only, and a batch is never more than what the thread has moved just before. A stack whose last batch is
+/// two epochs old (half of the delay), or that a pass has drained, starts small again.
+/// <code>
+/// high  = max(first high, 4 * batch)          of one order and type, in blocks
+/// bytes = high * block &lt;= 32 MiB              (order 0: 8 MiB; orders 9 and 10: 64 MiB, or two threads that cycle through
+///                                             hundreds of such blocks meet at the lock for every fourth one)
+/// </code>
+/// What lies in a stack for longer than the delay goes back by the passes, whatever the bounds are.</summary>
 internal static class ThreadPagesLimits
 {
     /// <summary>Entries of all orders of one type.</summary>
-    public const int EntriesPerType = 384 + 192 + 96 + 64 + 32 + 16 + 8 + 4 + 4 + 4 + 4;
+    public const int EntriesPerType = 2048 + 1024 + 512 + 512 + 256 + 128 + 64 + 64 + 32 + 32 + 16;
+
+    /// <summary>Epochs after which the next batch starts small again.</summary>
+    public const ulong ForgetEpochs = 2;
 
     private static ReadOnlySpan<ushort> HighByOrder => [384, 192, 96, 64, 32, 16, 8, 4, 4, 4, 4];
 
     private static ReadOnlySpan<ushort> BatchByOrder => [64, 32, 16, 16, 8, 4, 4, 2, 2, 2, 2];
 
-    /// <summary>At this many blocks of an order, a batch goes back to the zone.</summary>
-    public static ushort High(int order) => HighByOrder[order];
+    private static ReadOnlySpan<ushort> MaxHighByOrder => [2048, 1024, 512, 512, 256, 128, 64, 64, 32, 32, 16];
 
-    /// <summary>Blocks per refill and per drain.</summary>
-    public static ushort Batch(int order) => BatchByOrder[order];
+    private static ReadOnlySpan<ushort> MaxBatchByOrder => [512, 256, 128, 128, 64, 32, 16, 16, 8, 16, 8];
+
+    /// <summary>At this many blocks of an order a stack that is not busy gives a batch back.</summary>
+    public static int High(int order) => HighByOrder[order];
+
+    /// <summary>Blocks of the first refill or drain.</summary>
+    public static int Batch(int order) => BatchByOrder[order];
+
+    /// <summary>The most blocks that one stack ever has.</summary>
+    public static int MaxHigh(int order) => MaxHighByOrder[order];
+
+    /// <summary>The most blocks that move under one hold of a zone lock.</summary>
+    public static int MaxBatch(int order) => MaxBatchByOrder[order];
+
+    /// <summary>The blocks to move now; the next time within two epochs it is twice as many. The owner is busy.</summary>
+    public static unsafe int NextBatch(ThreadBin* bin, int order, ulong epoch)
+    {
+        if (epoch - bin->MovedAt >= ForgetEpochs)
+        {
+            Shrink(bin, order);
+        }
+
+        int batch = bin->Batch;
+        bin->MovedAt = epoch;
+        bin->Batch = Math.Min(batch * 2, MaxBatch(order));
+        bin->High = Math.Clamp(4 * batch, bin->High, MaxHigh(order));
+        return batch;
+    }
+
+    /// <summary>Starts small again; what is there may stay. Its gate is shut, or its owner busy.</summary>
+    public static unsafe void Shrink(ThreadBin* bin, int order)
+    {
+        bin->Batch = Batch(order);
+        bin->High = Math.Max(High(order), bin->Count);
+    }
 }

@@ -225,6 +225,7 @@ internal sealed class ThreadPagesRegistry
                 if (count != 0)
                 {
                     ThreadDrain.Oldest(_arena, bin, new Order(order), (MigrateType)type, count);
+                    ThreadPagesLimits.Shrink(bin, order);
                     any = true;
                 }
             }

@@ -258,10 +258,12 @@ public sealed class FreeListFaultTests
         using TestPlant plant = new(o =>
         {
             o.ThreadPages = true;
+            o.SizeBytes = 256 << 20;
+            o.CapBytes = 256 << 20;
             o.Aeration.Context = AerationContext.FreeingThread;
         });
-        nint[] blocks = plant.AllocateApart(9, 14);
-        uint pageblock = plant.PfnOf(blocks[13]).Pageblock;
+        nint[] blocks = plant.AllocateApart(9, 40); // more than the thread keeps
+        uint pageblock = plant.PfnOf(blocks[39]).Pageblock;
         int isolations = 0;
         plant.Balloon.WhileHeld = _ => isolations += plant.Arena.IsolatePageblock(pageblock) ? 1 : 0;
         plant.Free(blocks); // the thread keeps some; its drains cross the mark

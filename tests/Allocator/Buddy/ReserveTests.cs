@@ -162,7 +162,9 @@ public sealed class ReserveTests
             o.Aeration.Enabled = true;
         });
         probe.TakeMany(3, 10);
-        uint[] pages = probe.TakeMany(128, 0);
+        uint[] pages = probe.TakeMany(64, 0);
+        probe.Arena.Epoch += ThreadPagesLimits.ForgetEpochs; // two refills of 64 and not one of 128
+        pages = [.. pages, .. probe.TakeMany(64, 0)];
         probe.Free(pages);
         probe.Arena.Aerator.Pass();
         Assert.Equal((128L << 12, 0u), (probe.Arena.GetStatistics().ThreadPagesBytes, probe.Balloon!.DeflateAsked));
