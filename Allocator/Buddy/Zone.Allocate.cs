@@ -37,7 +37,7 @@ internal sealed partial class Zone
 
     /// <summary>Takes a block off the free lists. Its struct page says afterwards that it heads a block of this order and is owned by
     /// nobody yet: the caller writes the owner under the same lock. Lock held.</summary>
-    public bool TryTakeLocked(Order order, MigrateType type, AllocFlags flags, out Pfn pfn, out BlockMarks marks)
+    public unsafe bool TryTakeLocked(Order order, MigrateType type, AllocFlags flags, out Pfn pfn, out BlockMarks marks)
     {
         pfn = default;
         marks = default;
@@ -46,26 +46,36 @@ internal sealed partial class Zone
             return false;
         }
 
-        return ((flags & AllocFlags.Harder) != 0
-                && (TakeRawLocked(order, MigrateType.HighAtomic, type, out pfn, out marks)
-                    || TakeTreatedLocked(order, order, Order.Max, MigrateType.HighAtomic, type, out pfn, out marks)))
+        return ((flags & AllocFlags.Harder) != 0 && TakeLocked(First(order, MigrateType.HighAtomic), order, MigrateType.HighAtomic, type, out pfn, out marks))
             || TakeOwnLocked(order, type, out pfn, out marks)
             || (StealLocked(order, type, flags | AllocFlags.NoFragment) && TakeOwnLocked(order, type, out pfn, out marks))
             || GrowLocked(order, type, out pfn, out marks)
-            || TakeTreatedLocked(order, order, Order.Max, type, type, out pfn, out marks)
+            || TakeLocked(First(order, type), order, type, type, out pfn, out marks)
             || ((flags & AllocFlags.NoFragment) == 0 && StealLocked(order, type, flags)
-                && (TakeRawLocked(order, type, type, out pfn, out marks) || TakeTreatedLocked(order, order, Order.Max, type, type, out pfn, out marks)));
+                && TakeLocked(First(order, type), order, type, type, out pfn, out marks));
     }
 
-    /// <summary>The cheapest of a type's own blocks: what is resident, smallest fit; then whole pageblocks that were treated, which come
-    /// back with one fault and a huge page. The holes of mixed pageblocks come back with a fault for each page, and while they are left
-    /// alone they cost nothing: they are taken first only where they abound (see <see cref="HolesFirst"/>), else last.</summary>
-    private bool TakeOwnLocked(Order order, MigrateType type, out Pfn pfn, out BlockMarks marks)
+    private unsafe bool TakeOwnLocked(Order order, MigrateType type, out Pfn pfn, out BlockMarks marks) =>
+        TakeLocked(CheapestOwn(order, type), order, type, type, out pfn, out marks);
+
+    /// <summary>The cheapest of a type's own blocks, null where there is none: what is resident, smallest fit; then whole pageblocks that were
+    /// treated, which come back with one fault and a huge page. The holes of mixed pageblocks come back with a fault for each page, and while
+    /// they are left alone they cost nothing: they are taken first only where they abound (see <see cref="HolesFirst"/>), else last.</summary>
+    private unsafe Page* CheapestOwn(Order order, MigrateType type)
     {
-        Order whole = order > Order.Pageblock ? order : Order.Pageblock;
-        return TakeRawLocked(order, type, type, out pfn, out marks)
-            || (order < Order.Pageblock && HolesFirst && TakeTreatedLocked(order, order, new Order(PageblockLimits.PageblockOrder - 1), type, type, out pfn, out marks))
-            || TakeTreatedLocked(order, whole, Order.Max, type, type, out pfn, out marks);
+        Page* head = FirstRaw(order, type);
+        if (head != null)
+        {
+            return head;
+        }
+
+        if (order < Order.Pageblock)
+        {
+            head = HolesFirst ? FirstTreated(order, new Order(PageblockLimits.PageblockOrder - 1), type) : null;
+            order = Order.Pageblock;
+        }
+
+        return head != null ? head : FirstTreated(order, Order.Max, type);
     }
 
     /// <summary>Whether dropped holes are to be filled before another whole pageblock is cut: they are more than four times the pages in use
@@ -87,49 +97,53 @@ internal sealed partial class Zone
         }
     }
 
-    /// <summary>Smallest fit among the raw (resident) blocks.</summary>
-    private unsafe bool TakeRawLocked(Order order, MigrateType list, MigrateType owner, out Pfn pfn, out BlockMarks marks)
+    /// <summary>Smallest fit among the raw (resident) blocks; null where there is none.</summary>
+    private unsafe Page* FirstRaw(Order order, MigrateType list)
     {
-        for (int from = order.Value; from <= PageblockLimits.MaxOrder; from++)
+        Page* head = null;
+        for (int from = order.Value; head == null && from <= PageblockLimits.MaxOrder; from++)
         {
-            Page* head = Area(new Order(from)).FirstRaw(list);
-            if (head != null)
-            {
-                TakeLocked(head, new Order(from), order, list, owner, out pfn, out marks);
-                return true;
-            }
+            head = Area(new Order(from)).FirstRaw(list);
         }
 
-        pfn = default;
-        marks = default;
-        return false;
+        return head;
     }
 
-    /// <summary>Smallest fit among the treated blocks of the orders from least to most.</summary>
-    private unsafe bool TakeTreatedLocked(Order order, Order least, Order most, MigrateType list, MigrateType owner, out Pfn pfn, out BlockMarks marks)
+    /// <summary>Smallest fit among the treated blocks of some orders; null where there is none.</summary>
+    private unsafe Page* FirstTreated(Order least, Order most, MigrateType list)
     {
-        for (int from = least.Value; from <= most.Value; from++)
+        Page* head = null;
+        for (int from = least.Value; head == null && from <= most.Value; from++)
         {
-            Page* head = Area(new Order(from)).FirstTreated(list);
-            if (head != null)
-            {
-                TakeLocked(head, new Order(from), order, list, owner, out pfn, out marks);
-                return true;
-            }
+            head = Area(new Order(from)).FirstTreated(list);
         }
 
-        pfn = default;
-        marks = default;
-        return false;
+        return head;
     }
 
-    private unsafe void TakeLocked(Page* head, Order from, Order order, MigrateType list, MigrateType owner, out Pfn pfn, out BlockMarks marks)
+    /// <summary>Raw before treated, smallest fit in each.</summary>
+    private unsafe Page* First(Order order, MigrateType list)
     {
+        Page* head = FirstRaw(order, list);
+        return head != null ? head : FirstTreated(order, Order.Max, list);
+    }
+
+    /// <summary>Takes what was found; false where that is nothing.</summary>
+    private unsafe bool TakeLocked(Page* head, Order order, MigrateType list, MigrateType owner, out Pfn pfn, out BlockMarks marks)
+    {
+        if (head == null)
+        {
+            (pfn, marks) = (default, default);
+            return false;
+        }
+
+        Order from = new((int)head->Private);
         pfn = _map.PfnOf(head);
         marks = RemoveLocked(head);
-        CountRefault(marks, order);
+        CountRefault(marks, order.Pages);
         SplitLocked(pfn, from, order, list, marks);
         Own(pfn, order, owner);
+        return true;
     }
 
     /// <summary>Keeps the lowest part of a block and puts the upper halves back, largest first; they keep the block's marks (patch 5). Of a
@@ -137,19 +151,18 @@ internal sealed partial class Zone
     /// on. It still reads zero if it did.</summary>
     private unsafe void SplitLocked(Pfn head, Order from, Order to, MigrateType list, BlockMarks marks)
     {
-        bool cutsHugePage = IsHugeBacked && from >= Order.Pageblock;
+        bool cutsHugePage = from >= Order.Pageblock;
         while (from > to)
         {
             from = new Order(from.Value - 1);
             Page* upper = _map[head + from.Pages];
-            if (cutsHugePage && from < Order.Pageblock)
-            {
-                marks = marks with { Treated = false, FreedAt = Epoch };
-            }
-
-            AddLocked(upper, from, list, marks, Placement.Head);
+            AddLocked(upper, from, list, cutsHugePage ? MarksOfPart(from, marks) : marks, Placement.Head);
         }
     }
+
+    /// <summary>The marks of a part of a block that was a whole pageblock or more.</summary>
+    private BlockMarks MarksOfPart(Order part, BlockMarks whole) =>
+        IsHugeBacked && part < Order.Pageblock ? whole with { Treated = false, FreedAt = Epoch } : whole;
 
     /// <summary>Takes pages that were never used: 4 MiB at a time, whose pageblocks become the caller's type. They read zero, were
     /// never resident and need no treatment until somebody has used them.</summary>

@@ -23,13 +23,7 @@ internal sealed partial class Zone
         count = (int)Math.Min((ulong)count, Affordable(order, flags));
         while (taken < count)
         {
-            int from = order.Value;
-            Page* head;
-            while ((head = Area(new Order(from)).First(type)) == null && from < PageblockLimits.MaxOrder)
-            {
-                from++;
-            }
-
+            Page* head = CheapestOwn(order, type);
             if (head == null)
             {
                 // Steals or grows; what that leaves over is on the lists then.
@@ -43,10 +37,19 @@ internal sealed partial class Zone
                 continue;
             }
 
+            int from = (int)head->Private;
             int pieces = Math.Min(count - taken, 1 << (from - order.Value));
             Pfn first = _map.PfnOf(head);
             BlockMarks marks = RemoveLocked(head);
-            FanOut(into + taken, pieces, first, order, type, PageState.Of(marks.On(PageType.None.WithCached())), epoch);
+            CountRefault(marks, (uint)pieces << order.Value);
+            BlockMarks ofPiece = marks;
+            if (from >= PageblockLimits.PageblockOrder && order < Order.Pageblock)
+            {
+                ofPiece = MarksOfPart(order, marks);
+                Carve(first, (uint)pieces << order.Value);
+            }
+
+            FanOut(into + taken, pieces, first, order, type, PageState.Of(ofPiece.On(PageType.None.WithCached())), epoch);
             if (pieces < 1 << (from - order.Value))
             {
                 PutBackLocked(first, (uint)pieces << order.Value, new Order(from), type, marks);
@@ -56,6 +59,15 @@ internal sealed partial class Zone
         }
 
         return taken;
+    }
+
+    /// <summary>The struct pages of these pageblocks are about to be written.</summary>
+    private unsafe void Carve(Pfn first, uint pages)
+    {
+        for (uint block = first.Pageblock; block <= (first + (pages - 1)).Pageblock; block++)
+        {
+            _map.Block(block)->Flags |= PageblockFlags.Carved;
+        }
     }
 
     private unsafe void FanOut(uint* into, int pieces, Pfn first, Order order, MigrateType type, ulong state, ulong epoch)
@@ -74,6 +86,7 @@ internal sealed partial class Zone
     {
         Page* head = _map[pfn];
         head->FreedAt = epoch;
+        head->TreatedAt = 0;
         head->Index = (ulong)type;
         head->Private = (ulong)order.Value;
         head->State = state;
@@ -89,7 +102,8 @@ internal sealed partial class Zone
             if (end - head >= used + pages)
             {
                 end = new Pfn(end.Value - pages);
-                AddLocked(_map[end], new Order(order), list, marks, Placement.Head);
+                BlockMarks left = whole >= Order.Pageblock ? MarksOfPart(new Order(order), marks) : marks;
+                AddLocked(_map[end], new Order(order), list, left, Placement.Head);
             }
         }
     }

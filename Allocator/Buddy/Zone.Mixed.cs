@@ -121,11 +121,11 @@ internal sealed partial class Zone
         && (!restedOnly || head->FreedAt + RestEpochsOfHoles <= Epoch);
 
     /// <summary>Counts a block that comes back too soon; see <see cref="TakeRefaulted"/>.</summary>
-    private void CountRefault(BlockMarks marks, Order order)
+    private void CountRefault(BlockMarks marks, uint pages)
     {
         if (marks.TreatedAt != 0 && Epoch - marks.TreatedAt < WorkingSet.WindowEpochs)
         {
-            _refaulted += order.Pages;
+            _refaulted += pages;
         }
     }
 
