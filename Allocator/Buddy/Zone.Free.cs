@@ -12,6 +12,8 @@ internal sealed partial class Zone
     /// at most one pass old.</summary>
     public ulong Epoch { get; set; }
 
+    private bool _mergesAll;
+
     /// <summary>Whether the first touch of a free pageblock makes all of it resident. Set by the aerator.</summary>
     public bool IsHugeBacked { get; set; }
 
@@ -40,7 +42,7 @@ internal sealed partial class Zone
         {
             Pfn buddy = pfn.Buddy(order);
             Page* other = FreeBuddy(buddy, order);
-            if (other == null || (order == Order.Pageblock && SeparatedByIsolation(type, buddy)))
+            if (other == null || (order == Order.Pageblock && SeparatedByIsolation(type, buddy)) || StaysApart(pfn, order, marks, other))
             {
                 break;
             }
@@ -58,6 +60,48 @@ internal sealed partial class Zone
         {
             _markReached = true;
         }
+    }
+
+    /// <summary>In a pageblock whose holes were dropped, what is resident and what is not stays apart until it is of one kind: a large "raw"
+    /// block of which a few pages are resident would be handed out as resident memory, and come with a fault for each of its other pages.
+    /// Treatment makes it of one kind; a request that would fail merges it (<see cref="MergeApartLocked"/>).</summary>
+    private unsafe bool StaysApart(Pfn pfn, Order order, BlockMarks marks, Page* other) =>
+        order < Order.Pageblock && marks.Treated != other->PageType.IsTreated && !_mergesAll
+        && (_map.Block(pfn.Pageblock)->Flags & PageblockFlags.Small) != 0;
+
+    /// <summary>Merges what stayed apart in a pageblock, whatever is resident of it. Lock held. True: something merged.</summary>
+    public unsafe bool MergeApartLocked(uint block)
+    {
+        if ((_map.Block(block)->Flags & PageblockFlags.Small) == 0)
+        {
+            return false;
+        }
+
+        bool merged = false;
+        _mergesAll = true;
+        for (uint at = HeadFrom(block, 0); at < PageblockLimits.PagesPerPageblock;)
+        {
+            Pfn pfn = Pfn.FromPageblock(block) + at;
+            Page* head = _map[pfn];
+            Order order = new((int)head->Private);
+            if (head->PageType.IsBuddy && order < Order.Pageblock && FreeBuddy(pfn.Buddy(order), order) != null)
+            {
+                // Freed again: that is what merges. It heads a larger block afterwards, or lies in one that begins further down.
+                MigrateType list = (MigrateType)head->Index;
+                FreeLocked(pfn, order, list, RemoveLocked(head));
+                merged = true;
+                at = 0;
+            }
+            else
+            {
+                at += PageMap.PagesOf(head);
+            }
+
+            at = HeadFrom(block, at);
+        }
+
+        _mergesAll = false;
+        return merged;
     }
 
     /// <summary>Whether the raw block that rests longest in a list has rested long enough. Lock held.</summary>

@@ -42,13 +42,18 @@ internal sealed partial class Zone
         {
             uint block = scan.Next < end && scan.Next >= Start.Pageblock ? scan.Next : Start.Pageblock;
             PageblockData* data = _map.Block(block);
-            if (data->Raw >= ((data->Flags & PageblockFlags.Small) != 0 ? 1 : HolesThatPay) && _map.Pageblocks.Get(block) != MigrateType.Isolate)
+            bool isSmall = (data->Flags & PageblockFlags.Small) != 0;
+            if (data->Raw >= (isSmall ? 1 : HolesThatPay) && _map.Pageblocks.Get(block) != MigrateType.Isolate)
             {
                 walks--;
                 if (!TakeHolesLocked(batch, block, restedOnly))
                 {
                     break; // the batch is full, the rest of this pageblock comes into the next one
                 }
+            }
+            else if (isSmall && data->Raw == 0)
+            {
+                TakeWholeAgainLocked(batch, block);
             }
 
             scan.Next = block + 1;
@@ -81,17 +86,13 @@ internal sealed partial class Zone
                 continue;
             }
 
-            Order order = new((int)head->Private);
-            if (batch.IsFull || !MayLeave(order))
+            if (batch.IsFull || !MayLeave(new Order((int)head->Private)))
             {
                 done = false;
                 break;
             }
 
-            BlockMarks marks = RemoveLocked(head);
-            head->State = PageState.Of(PageType.None.WithInReactor());
-            _data->NrInReactor += order.Pages;
-            batch.Add(pfn, order, marks, this);
+            TakeForReactorLocked(batch, head);
         }
 
         if (mayBeHuge && batch.Count > before)
@@ -100,6 +101,27 @@ internal sealed partial class Zone
         }
 
         return done;
+    }
+
+    /// <summary>A pageblock whose parts were dropped one by one and that is free as a whole by now goes round once more, so that it may be
+    /// backed by a huge page again; there is nothing left to drop.</summary>
+    private unsafe void TakeWholeAgainLocked(Batch batch, uint block)
+    {
+        Page* head = _map[Pfn.FromPageblock(block)];
+        if (head->PageType.IsBuddy && head->PageType.IsTreated && head->Private >= (ulong)PageblockLimits.PageblockOrder
+            && head->Index != (ulong)MigrateType.Isolate && MayLeave(new Order((int)head->Private)))
+        {
+            TakeForReactorLocked(batch, head);
+        }
+    }
+
+    private unsafe void TakeForReactorLocked(Batch batch, Page* head)
+    {
+        Order order = new((int)head->Private);
+        BlockMarks marks = RemoveLocked(head);
+        head->State = PageState.Of(PageType.None.WithInReactor());
+        _data->NrInReactor += order.Pages;
+        batch.Add(_map.PfnOf(head), order, marks, this);
     }
 
     private unsafe uint CountHoles(uint block, bool restedOnly)

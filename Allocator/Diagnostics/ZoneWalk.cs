@@ -92,7 +92,9 @@ internal readonly struct ZoneWalk
         Page* other = _arena.Map[buddy];
         bool unmerged = other->PageType.IsBuddy && other->Private == (ulong)order.Value;
         bool border = order == Order.Pageblock && (isolated || _arena.Map.TypeOf(buddy) == MigrateType.Isolate);
-        ArenaVerifier.Require(!unmerged || border, $"{pfn} and its buddy of order {order.Value} are not both free", pfn.Value, buddy.Value);
+        bool apart = order < Order.Pageblock && head->PageType.IsTreated != other->PageType.IsTreated
+            && (_arena.Map.Block(pfn.Pageblock)->Flags & PageblockFlags.Small) != 0;
+        ArenaVerifier.Require(!unmerged || border || apart, $"{pfn} and its buddy of order {order.Value} are not both free", pfn.Value, buddy.Value);
     }
 
     private unsafe void VerifyInterior(Pfn head, uint pages)
