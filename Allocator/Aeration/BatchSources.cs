@@ -64,6 +64,9 @@ internal sealed class MixedPageblocks : IBatchSource
     /// <summary>Only what has rested.</summary>
     public bool RestedOnly { get; set; }
 
+    /// <summary>Pages that may be taken; lowered by what was.</summary>
+    public long Allowance { get; set; }
+
     /// <summary>Begins a scan over a zone.</summary>
     public void Begin(Zone zone)
     {
@@ -74,6 +77,7 @@ internal sealed class MixedPageblocks : IBatchSource
     /// <inheritdoc/>
     public void Fill(Batch batch)
     {
+        batch.Allowance = Allowance;
         uint before = uint.MaxValue;
         while (_scan.Left > 0 && _scan.Left != before && !batch.IsFull)
         {
@@ -82,5 +86,7 @@ internal sealed class MixedPageblocks : IBatchSource
             _zone.FillMixedLocked(batch, RestedOnly, ref _scan);
             _zone.Exit();
         }
+
+        Allowance = batch.Allowance;
     }
 }

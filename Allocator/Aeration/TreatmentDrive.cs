@@ -13,7 +13,8 @@ internal sealed class TreatmentDrive
     private readonly Reactor _reactor;
     private readonly HighWaterMarks _marks;
     private readonly BatchCare _care;
-    private readonly WorkingSet _workingSet = new();
+    private readonly WorkingSet _whole = new();
+    private readonly WorkingSet _holes = new();
     private readonly ListedBlocks _listed;
     private readonly MixedPageblocks _mixed = new();
 
@@ -28,27 +29,38 @@ internal sealed class TreatmentDrive
     }
 
     /// <summary>Pages that are kept resident and free.</summary>
-    public ulong Stock => _workingSet.Stock;
+    public ulong Stock => _whole.Stock + _holes.Stock;
 
     private bool ByPolicy => _arena.Plan.ByPolicy;
 
     /// <summary>An epoch has ended: what came back in it that was treated too early?</summary>
     public void OnEpoch()
     {
-        ulong refaulted = 0;
+        (ulong whole, ulong holes) = (0, 0);
         foreach (Zone zone in _arena.Zones)
         {
-            refaulted += zone.TakeRefaulted();
+            (ulong wholeHere, ulong holesHere) = zone.TakeReused();
+            whole += wholeHere;
+            holes += holesHere;
         }
 
-        _workingSet.Advance(refaulted, _arena.Budget.TakenPages);
+        _whole.Advance(whole, _arena.Budget.TakenPages);
+        _holes.Advance(holes, _arena.Budget.TakenPages);
     }
 
     /// <summary>Treats what has rested, but for the stock; then brings the stock up to what it should be.</summary>
     public void Rested()
     {
         _care.SplitAgain();
-        Run(restedOnly: true, ByPolicy ? (long)RawWholePages() - (long)_workingSet.Stock : long.MaxValue);
+        if (ByPolicy)
+        {
+            Run(restedOnly: true, (long)RawWholePages() - (long)_whole.Stock, (long)RawHolePages() - (long)_holes.Stock);
+        }
+        else
+        {
+            Run(restedOnly: true, long.MaxValue, 0);
+        }
+
         if (ByPolicy)
         {
             PopulateAhead();
@@ -56,7 +68,7 @@ internal sealed class TreatmentDrive
     }
 
     /// <summary>Treats everything raw.</summary>
-    public void Everything() => Run(restedOnly: false, long.MaxValue);
+    public void Everything() => Run(restedOnly: false, long.MaxValue, long.MaxValue);
 
     /// <summary>Treats a zone until it is under its high-water mark. Bounded: each round takes at least one block, and there are no more
     /// rounds than the zone had batches.</summary>
@@ -77,7 +89,7 @@ internal sealed class TreatmentDrive
 
     /// <summary>Rounds until nothing is left to treat. Bounded by what was raw when it began: blocks that come back and merge may be
     /// seen twice, what is freed meanwhile waits for the next pass.</summary>
-    private void Run(bool restedOnly, long allowance)
+    private void Run(bool restedOnly, long allowance, long allowanceOfHoles)
     {
         ulong blocks = 0;
         foreach (Zone zone in _arena.Zones)
@@ -94,6 +106,7 @@ internal sealed class TreatmentDrive
             rounds--;
         }
 
+        _mixed.Allowance = allowanceOfHoles;
         bool inOrder = _reactor.Finish() != RoundResult.Lost;
         foreach (Zone zone in _arena.Zones)
         {
@@ -127,7 +140,7 @@ internal sealed class TreatmentDrive
         ulong resident = RawWholePages();
         foreach (Zone zone in _arena.Zones)
         {
-            while (resident < _workingSet.Stock && TryPopulateOne(zone, out uint pages))
+            while (resident < _whole.Stock && TryPopulateOne(zone, out uint pages))
             {
                 resident += pages;
             }
@@ -158,6 +171,17 @@ internal sealed class TreatmentDrive
         foreach (Zone zone in _arena.Zones)
         {
             pages += zone.RawWholePages;
+        }
+
+        return pages;
+    }
+
+    private ulong RawHolePages()
+    {
+        ulong pages = 0;
+        foreach (Zone zone in _arena.Zones)
+        {
+            pages += zone.RawHolePages;
         }
 
         return pages;

@@ -16,7 +16,7 @@ internal sealed class WorkingSet
     public const int WindowEpochs = 64;
 
     /// <summary>The largest stock as a share of the pages in use.</summary>
-    public const int LargestShare = 8;
+    public const int LargestShare = 16;
 
     private readonly ulong[] _demand = new ulong[WindowEpochs];
     private int _next;
@@ -26,13 +26,13 @@ internal sealed class WorkingSet
     public ulong Stock { get; private set; }
 
     /// <summary>An epoch has ended.</summary>
-    /// <param name="refaulted">Pages that came back too soon in it.</param>
+    /// <param name="reused">Pages that came back soon in it.</param>
     /// <param name="taken">Pages in use.</param>
-    public void Advance(ulong refaulted, ulong taken)
+    public void Advance(ulong reused, ulong taken)
     {
-        _demand[_next] = refaulted + _last;
+        _demand[_next] = reused + _last;
         _next = (_next + 1) % WindowEpochs;
-        _last = refaulted;
+        _last = reused;
         ulong largest = 0;
         foreach (ulong demand in _demand)
         {

@@ -140,7 +140,7 @@ internal sealed partial class Zone
         Order from = new((int)head->Private);
         pfn = _map.PfnOf(head);
         marks = RemoveLocked(head);
-        CountRefault(marks, order.Pages);
+        CountReuse(marks, from, order.Pages);
         SplitLocked(pfn, from, order, list, marks);
         Own(pfn, order, owner);
         return true;
@@ -234,6 +234,7 @@ internal sealed partial class Zone
         head->Lru = default;
         head->Private = (ulong)order.Value;
         head->Index = (ulong)type;
+        head->FreedAt = Epoch;
         head->TreatedAt = 0;
         head->State = PageState.User;
     }

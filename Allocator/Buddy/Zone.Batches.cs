@@ -41,7 +41,7 @@ internal sealed partial class Zone
             int pieces = Math.Min(count - taken, 1 << (from - order.Value));
             Pfn first = _map.PfnOf(head);
             BlockMarks marks = RemoveLocked(head);
-            CountRefault(marks, (uint)pieces << order.Value);
+            CountReuse(marks, new Order(from), (uint)pieces << order.Value);
             BlockMarks ofPiece = marks;
             if (from >= PageblockLimits.PageblockOrder && order < Order.Pageblock)
             {

@@ -15,14 +15,16 @@ internal sealed partial class Zone
     private const int LooksPerCall = 1024;
     private const int WalksPerCall = 16;
 
-    private ulong _refaulted;
+    private ulong _reusedWhole;
+    private ulong _reusedHoles;
 
-    /// <summary>Pages handed out that the host had been told of within the last <see cref="WorkingSet.WindowEpochs"/>: treated too early, or
-    /// made resident again ahead of their use. Counted since the last call. Any thread; a block more or less does not matter.</summary>
-    public ulong TakeRefaulted()
+    /// <summary>Pages handed out since the last call that had been in use before and came back soon: raw ones, and those that the host was
+    /// told of within the last <see cref="WorkingSet.WindowEpochs"/>. First touches of fresh memory do not count. Any thread; a block
+    /// more or less does not matter.</summary>
+    public (ulong Whole, ulong Holes) TakeReused()
     {
-        ulong pages = _refaulted;
-        _refaulted = 0;
+        (ulong, ulong) pages = (_reusedWhole, _reusedHoles);
+        (_reusedWhole, _reusedHoles) = (0, 0);
         return pages;
     }
 
@@ -78,7 +80,7 @@ internal sealed partial class Zone
             Pfn pfn = Pfn.FromPageblock(block) + at;
             Page* head = _map[pfn];
             pages = PageMap.PagesOf(head);
-            if (!IsHole(head, restedOnly))
+            if (!IsHole(head, restedOnly) && !(mayBeHuge && IsUntouched(head)))
             {
                 // In use is best; a young free block will do. What is treated or with the device has no page left.
                 bool inUse = head->State == PageState.User || head->PageType.IsCached;
@@ -86,7 +88,7 @@ internal sealed partial class Zone
                 continue;
             }
 
-            if (batch.IsFull || !MayLeave(new Order((int)head->Private)))
+            if (batch.IsFull || batch.Allowance <= 0 || !MayLeave(new Order((int)head->Private)))
             {
                 done = false;
                 break;
@@ -122,6 +124,7 @@ internal sealed partial class Zone
         head->State = PageState.Of(PageType.None.WithInReactor());
         _data->NrInReactor += order.Pages;
         batch.Add(_map.PfnOf(head), order, marks, this);
+        batch.Allowance -= marks.Treated ? 0 : order.Pages;
     }
 
     private unsafe uint CountHoles(uint block, bool restedOnly)
@@ -132,6 +135,11 @@ internal sealed partial class Zone
         {
             Page* head = _map[Pfn.FromPageblock(block) + at];
             pages = PageMap.PagesOf(head);
+            if (restedOnly && head->FreedAt + RestEpochsOfHoles > Epoch)
+            {
+                return 0; // something in it was handed out or freed a moment ago: it is being used
+            }
+
             holes += IsHole(head, restedOnly) ? pages : 0;
         }
 
@@ -139,15 +147,23 @@ internal sealed partial class Zone
     }
 
     private unsafe bool IsHole(Page* head, bool restedOnly) =>
-        head->PageType.IsBuddy && !head->PageType.IsTreated && head->Private < (ulong)PageblockLimits.PageblockOrder
-        && (!restedOnly || head->FreedAt + RestEpochsOfHoles <= Epoch);
+        IsRawSmall(head) && (!restedOnly || head->FreedAt + RestEpochsOfHoles <= Epoch);
 
-    /// <summary>Counts a block that comes back too soon; see <see cref="TakeRefaulted"/>.</summary>
-    private void CountRefault(BlockMarks marks, uint pages)
+    /// <summary>A raw block that nobody has written since its pageblock was cut. When the huge page is split, the kernel maps what reads zero
+    /// to its one zero page (mm/huge_memory.c, 6.12), and a later write to that costs an interrupt of every other processor: so it goes
+    /// with the holes.</summary>
+    private static unsafe bool IsUntouched(Page* head) => IsRawSmall(head) && head->PageType.IsZero;
+
+    private static unsafe bool IsRawSmall(Page* head) =>
+        head->PageType.IsBuddy && !head->PageType.IsTreated && head->Private < (ulong)PageblockLimits.PageblockOrder;
+
+    /// <summary>Counts what comes back soon, by whether a whole pageblock was cut for it; see <see cref="TakeReused"/>.</summary>
+    private void CountReuse(BlockMarks marks, Order from, uint pages)
     {
-        if (marks.TreatedAt != 0 && Epoch - marks.TreatedAt < WorkingSet.WindowEpochs)
+        if (marks.TreatedAt != 0 ? Epoch - marks.TreatedAt < WorkingSet.WindowEpochs : !marks.Zero)
         {
-            _refaulted += pages;
+            _reusedWhole += from >= Order.Pageblock ? pages : 0;
+            _reusedHoles += from >= Order.Pageblock ? 0 : pages;
         }
     }
 
@@ -180,6 +196,21 @@ internal sealed partial class Zone
     {
         _data->NrInReactor -= order.Pages;
         FreeLocked(pfn, order, ListFor(pfn, (MigrateType)_map[pfn]->Index), marks);
+    }
+
+    /// <summary>Raw pages in blocks below the pageblock, without Isolate's. A hint without the lock.</summary>
+    public ulong RawHolePages
+    {
+        get
+        {
+            ulong pages = 0;
+            for (int order = 0; order < PageblockLimits.PageblockOrder; order++)
+            {
+                pages += Area(new Order(order)).Treatable << order;
+            }
+
+            return pages;
+        }
     }
 
     /// <summary>Raw pages in whole pageblocks, without Isolate's. A hint without the lock.</summary>

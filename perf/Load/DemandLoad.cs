@@ -217,7 +217,7 @@ internal sealed class DemandLoad
         var block = new Block((nint)address, order);
         for (long page = 0; page < block.Pages; page++)
         {
-            *(long*)(address + (page * PageSize)) = page;
+            *(long*)(address + (page * PageSize)) = page + 1; // never zero: a page of zeros is one that the kernel may share
         }
 
         Volatile.Write(ref follower.Live, follower.Live + (block.Pages * PageSize));
@@ -228,7 +228,7 @@ internal sealed class DemandLoad
     {
         // Sound: each block is given back once; its last page still holds what Take wrote.
         long last = block.Pages - 1;
-        if (*(long*)(block.Address + (nint)(last * PageSize)) != last)
+        if (*(long*)(block.Address + (nint)(last * PageSize)) != last + 1)
         {
             throw new MeasurementException($"a block of order {block.Order} lost its contents while it was held");
         }
