@@ -274,7 +274,7 @@ public sealed partial class PageArena
             {
                 0 => _threads.DrainAll() || true, // somebody may have freed meanwhile, and a first try has taken whole pageblocks only
                 1 => Aerator.TryDeflate(order.Pages),
-                2 => Unreserve(type),
+                2 => Unreserve(type) | MergeApart(),
                 _ => !atomic && Aerator.WaitForReactor(),
             };
             if (worthATry && TryTakeFromZones(order, type, alloc, preferred, out pfn, out marks))
@@ -300,6 +300,28 @@ public sealed partial class PageArena
             }
 
             zone.ExitQuietly();
+        }
+
+        return any;
+    }
+
+    /// <summary>Merges what stayed apart in mixed pageblocks; true where anything did. A lock hold for each few pageblocks.</summary>
+    private bool MergeApart()
+    {
+        bool any = false;
+        foreach (Zone zone in _zones)
+        {
+            uint end = (uint)(zone.ReachedPfn >> PageblockLimits.PageblockOrder);
+            for (uint block = zone.Start.Pageblock; block < end;)
+            {
+                zone.Enter();
+                for (uint stop = Math.Min(block + 16, end); block < stop; block++)
+                {
+                    any |= zone.MergeApartLocked(block);
+                }
+
+                zone.ExitQuietly();
+            }
         }
 
         return any;

@@ -7,9 +7,7 @@ namespace LowLevel.Allocator;
 /// <param name="Treated">The host was told that the block is free, and nobody has had it since.</param>
 /// <param name="Zero">Every byte reads zero (house rule: only by this process's own discard, or because it was never reached).</param>
 /// <param name="FreedAt">Treatment epoch in which its youngest part was freed.</param>
-/// <param name="TreatedAt">Treatment epoch in which the host was last told of it, kept while it is treated or was made resident again
-/// ahead of its use; 0 where a user has had it since.</param>
-internal readonly record struct BlockMarks(bool Treated, bool Zero, ulong FreedAt, ulong TreatedAt = 0)
+internal readonly record struct BlockMarks(bool Treated, bool Zero, ulong FreedAt)
 {
     /// <summary>Never used: nothing to tell, reads zero, has rested for ever.</summary>
     public static BlockMarks Fresh => new(Treated: false, Zero: true, FreedAt: 0);
@@ -20,17 +18,13 @@ internal readonly record struct BlockMarks(bool Treated, bool Zero, ulong FreedA
     /// <summary>Two buddies become one block: it keeps what both had and rests since the younger one was freed (patch 3: Treated
     /// is lost when merging with raw).</summary>
     public BlockMarks MergedWith(BlockMarks other) =>
-        new(
-            Treated && other.Treated,
-            Zero && other.Zero,
-            FreedAt > other.FreedAt ? FreedAt : other.FreedAt,
-            TreatedAt == 0 || other.TreatedAt == 0 ? 0 : TreatedAt > other.TreatedAt ? TreatedAt : other.TreatedAt);
+        new(Treated && other.Treated, Zero && other.Zero, FreedAt > other.FreedAt ? FreedAt : other.FreedAt);
 
     /// <summary>The marks that a free or cached head carries.</summary>
     public static unsafe BlockMarks Of(Page* head)
     {
         uint type = head->PageType.Value;
-        return new((type & PageType.TreatedBit) == 0, (type & PageType.ZeroBit) == 0, head->FreedAt, head->TreatedAt);
+        return new((type & PageType.TreatedBit) == 0, (type & PageType.ZeroBit) == 0, head->FreedAt);
     }
 
     /// <summary>The page type with this mark's bits on top of an owner's bit.</summary>

@@ -96,7 +96,6 @@ internal readonly struct FreeArea
         head->Private = (ulong)order.Value;
         head->Index = (ulong)type;
         head->FreedAt = marks.FreedAt;
-        head->TreatedAt = marks.TreatedAt;
         head->State = PageState.Of(marks.On(PageType.None.WithBuddy()));
         ListHead* node = PageMap.NodeOf(head);
         ListHead** membrane = MembraneOf(type);

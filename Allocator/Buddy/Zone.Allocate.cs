@@ -58,9 +58,9 @@ internal sealed partial class Zone
     private unsafe bool TakeOwnLocked(Order order, MigrateType type, out Pfn pfn, out BlockMarks marks) =>
         TakeLocked(CheapestOwn(order, type), order, type, type, out pfn, out marks);
 
-    /// <summary>The cheapest of a type's own blocks, null where there is none: what is resident, smallest fit; then whole pageblocks that were
-    /// treated, which come back with one fault and a huge page. The holes of mixed pageblocks come back with a fault for each page, and while
-    /// they are left alone they cost nothing: they are taken first only where they abound (see <see cref="HolesFirst"/>), else last.</summary>
+    /// <summary>The cheapest of a type's own blocks, null where there is none: what is resident, smallest fit; then what was treated. There, where
+    /// huge pages are, whole pageblocks come first, which come back with one fault; the holes of mixed ones come back with a fault for each
+    /// page, and while they are left alone they cost nothing (see <see cref="HolesFirst"/>).</summary>
     private unsafe Page* CheapestOwn(Order order, MigrateType type)
     {
         Page* head = FirstRaw(order, type);
@@ -69,13 +69,8 @@ internal sealed partial class Zone
             return head;
         }
 
-        if (order < Order.Pageblock)
-        {
-            head = HolesFirst ? FirstTreated(order, new Order(PageblockLimits.PageblockOrder - 1), type) : null;
-            order = Order.Pageblock;
-        }
-
-        return head != null ? head : FirstTreated(order, Order.Max, type);
+        Order least = order < Order.Pageblock && IsHugeBacked && !HolesFirst ? Order.Pageblock : order;
+        return FirstTreated(least, Order.Max, type);
     }
 
     /// <summary>Whether dropped holes are to be filled before another whole pageblock is cut: they are more than four times the pages in use
@@ -140,7 +135,7 @@ internal sealed partial class Zone
         Order from = new((int)head->Private);
         pfn = _map.PfnOf(head);
         marks = RemoveLocked(head);
-        CountReuse(marks, from, order.Pages);
+        CountReuse(marks, order.Pages);
         SplitLocked(pfn, from, order, list, marks);
         Own(pfn, order, owner);
         return true;
@@ -235,7 +230,6 @@ internal sealed partial class Zone
         head->Private = (ulong)order.Value;
         head->Index = (ulong)type;
         head->FreedAt = Epoch;
-        head->TreatedAt = 0;
         head->State = PageState.User;
     }
 

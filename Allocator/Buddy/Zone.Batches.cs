@@ -41,7 +41,7 @@ internal sealed partial class Zone
             int pieces = Math.Min(count - taken, 1 << (from - order.Value));
             Pfn first = _map.PfnOf(head);
             BlockMarks marks = RemoveLocked(head);
-            CountReuse(marks, new Order(from), (uint)pieces << order.Value);
+            CountReuse(marks, (uint)pieces << order.Value);
             BlockMarks ofPiece = marks;
             if (from >= PageblockLimits.PageblockOrder && order < Order.Pageblock)
             {
@@ -86,7 +86,6 @@ internal sealed partial class Zone
     {
         Page* head = _map[pfn];
         head->FreedAt = epoch;
-        head->TreatedAt = 0;
         head->Index = (ulong)type;
         head->Private = (ulong)order.Value;
         head->State = state;

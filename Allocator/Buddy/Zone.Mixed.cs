@@ -15,16 +15,14 @@ internal sealed partial class Zone
     private const int LooksPerCall = 1024;
     private const int WalksPerCall = 16;
 
-    private ulong _reusedWhole;
-    private ulong _reusedHoles;
+    private ulong _reused;
 
-    /// <summary>Pages handed out since the last call that had been in use before and came back soon: raw ones, and those that the host was
-    /// told of within the last <see cref="WorkingSet.WindowEpochs"/>. First touches of fresh memory do not count. Any thread; a block
-    /// more or less does not matter.</summary>
-    public (ulong Whole, ulong Holes) TakeReused()
+    /// <summary>Pages handed out since the last call that had been in use before. First touches of fresh memory do not count. Any thread;
+    /// a block more or less does not matter.</summary>
+    public ulong TakeReused()
     {
-        (ulong, ulong) pages = (_reusedWhole, _reusedHoles);
-        (_reusedWhole, _reusedHoles) = (0, 0);
+        ulong pages = _reused;
+        _reused = 0;
         return pages;
     }
 
@@ -157,54 +155,15 @@ internal sealed partial class Zone
     private static unsafe bool IsRawSmall(Page* head) =>
         head->PageType.IsBuddy && !head->PageType.IsTreated && head->Private < (ulong)PageblockLimits.PageblockOrder;
 
-    /// <summary>Counts what comes back soon, by whether a whole pageblock was cut for it; see <see cref="TakeReused"/>.</summary>
-    private void CountReuse(BlockMarks marks, Order from, uint pages)
-    {
-        if (marks.TreatedAt != 0 ? Epoch - marks.TreatedAt < WorkingSet.WindowEpochs : !marks.Zero)
-        {
-            _reusedWhole += from >= Order.Pageblock ? pages : 0;
-            _reusedHoles += from >= Order.Pageblock ? 0 : pages;
-        }
-    }
+    private void CountReuse(BlockMarks marks, uint pages) => _reused += marks.Treated || !marks.Zero ? pages : 0;
 
-    /// <summary>Takes a whole treated pageblock to make it resident again ahead of its use. Lock held.</summary>
-    public unsafe bool TryTakeForPopulation(out Pfn pfn, out Order order, out BlockMarks marks)
-    {
-        for (int from = PageblockLimits.PageblockOrder; from <= PageblockLimits.MaxOrder; from++)
-        {
-            for (int type = 0; type < MigrateTypes.PcpTypes; type++)
-            {
-                Page* head = Area(new Order(from)).FirstTreated((MigrateType)type);
-                if (head != null)
-                {
-                    order = new Order(from);
-                    pfn = _map.PfnOf(head);
-                    marks = RemoveLocked(head);
-                    head->State = PageState.Of(PageType.None.WithInReactor());
-                    _data->NrInReactor += order.Pages;
-                    return true;
-                }
-            }
-        }
-
-        (pfn, order, marks) = (default, default, default);
-        return false;
-    }
-
-    /// <summary>Gives such a block back, resident or not, with the stamp of its treatment. Lock held.</summary>
-    public unsafe void ReturnPopulatedLocked(Pfn pfn, Order order, BlockMarks marks)
-    {
-        _data->NrInReactor -= order.Pages;
-        FreeLocked(pfn, order, ListFor(pfn, (MigrateType)_map[pfn]->Index), marks);
-    }
-
-    /// <summary>Raw pages in blocks below the pageblock, without Isolate's. A hint without the lock.</summary>
-    public ulong RawHolePages
+    /// <summary>Raw pages, without Isolate's. A hint without the lock.</summary>
+    public ulong RawPages
     {
         get
         {
             ulong pages = 0;
-            for (int order = 0; order < PageblockLimits.PageblockOrder; order++)
+            for (int order = 0; order <= PageblockLimits.MaxOrder; order++)
             {
                 pages += Area(new Order(order)).Treatable << order;
             }
@@ -212,10 +171,6 @@ internal sealed partial class Zone
             return pages;
         }
     }
-
-    /// <summary>Raw pages in whole pageblocks, without Isolate's. A hint without the lock.</summary>
-    public ulong RawWholePages =>
-        (Area(Order.Pageblock).Treatable << PageblockLimits.PageblockOrder) + (Area(Order.Max).Treatable << PageblockLimits.MaxOrder);
 }
 
 /// <summary>Where a scan over the pageblocks of a zone is.</summary>

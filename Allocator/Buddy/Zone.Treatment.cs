@@ -86,7 +86,7 @@ internal sealed partial class Zone
     {
         _data->NrInReactor -= order.Pages;
         MigrateType list = (MigrateType)_map[pfn]->Index;
-        FreeLocked(pfn, order, ListFor(pfn, list), marks.Treated ? marks with { TreatedAt = Epoch } : marks);
+        FreeLocked(pfn, order, ListFor(pfn, list), marks);
     }
 
     /// <summary>Holds a block back because a lost device may still touch it. Lock held.</summary>

@@ -78,7 +78,7 @@ public sealed class PageTests
         page->Private = 0x5555555555555555;
         page->PageType = PageType.None.WithBuddy();
         page->Refcount = 0x66666666;
-        page->TreatedAt = 0x7777777777777777;
+        page->MemCgroup = 0x7777777777777777;
         ulong[] words = MemoryMarshal.Cast<byte, ulong>(new ReadOnlySpan<byte>(bytes, 64)).ToArray();
         Assert.Equal(
             [
