@@ -89,7 +89,9 @@ public sealed partial class PageArena
         {
             if (round > 0)
             {
-                _ = round == 1 ? _threads.DrainAll() | Unreserve(MigrateType.Unmovable) | MergeApart() : (flags & AllocationFlags.Atomic) == 0 && Aerator.WaitForReactor();
+                _ = round == 1
+                    ? _threads.DrainAll() | Unreserve(MigrateType.Unmovable) | MergeApart()
+                    : (flags & AllocationFlags.Atomic) == 0 && Aerator.WaitForReactor();
             }
 
             if (!Budget.TryTake(whole, alloc))

@@ -118,7 +118,8 @@ public sealed class AerationOptions
     /// <summary>The least order treated, 0 to 10. Null: 9, the pageblock.</summary>
     public int? MinimumOrder { get; set; }
 
-    /// <summary>Blocks per batch that the driver asks for, 1 to 1024; the queue and the device may allow less. Default 256; a batch ends at 128 MiB whatever its number of blocks.</summary>
+    /// <summary>Blocks per batch that the driver asks for, 1 to 1024; the queue and the device may allow less, and a batch ends at 128 MiB
+    /// whatever their number. Default 256.</summary>
     public int ReactorCapacity { get; set; } = 256;
 
     /// <summary>The least time from <see cref="PageArena.FreePages"/> to treatment, 0 to one day; what rests is treated between 1.0 and

@@ -7,8 +7,10 @@ namespace LowLevel.Perf;
 /// works it.</summary>
 internal static class BenchArena
 {
-    public static PageArena Create(AerationContext context, int minimumOrder, int capacity = 32, bool oneRangePerCall = false) => PageArena.Create(new PageArenaOptions
+    public static PageArena Create(
+        AerationContext context, int minimumOrder, int capacity = 32, bool oneRangePerCall = false, bool huge = true) => PageArena.Create(new PageArenaOptions
     {
+        HugePages = huge ? HugePages.Advise : HugePages.Never,
         SizeBytes = (nuint)16 << 30,
         CapBytes = (nuint)16 << 30,
         MinFreeBytes = 0,

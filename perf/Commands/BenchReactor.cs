@@ -27,7 +27,8 @@ public class ReactorBenchmarks
     [GlobalSetup]
     public unsafe void Setup()
     {
-        arena = BenchArena.Create(AerationContext.Worker, Order);
+        // Without huge pages a treated block of any order is taken again before another pageblock is cut.
+        arena = BenchArena.Create(AerationContext.Worker, Order, huge: false);
         for (int i = 0; i < Batches; i++)
         {
             batches[i] = new Batch(BatchBlocks);

@@ -21,7 +21,7 @@ internal sealed record ReplayCell(bool Treated, int? MinimumOrder = null, double
 
     public int ReactorCapacity => Capacity ?? new AerationOptions().ReactorCapacity;
 
-    /// <summary>The least order, every delay at each; and the larger reactor where there are many small blocks.</summary>
+    /// <summary>The least order, every delay at each; and the smaller reactor of the series.</summary>
     public static IReadOnlyList<ReplayCell> Grid
     {
         get
@@ -31,10 +31,10 @@ internal sealed record ReplayCell(bool Treated, int? MinimumOrder = null, double
             {
                 foreach (double delay in new[] { 0.25, 1, 4 })
                 {
-                    cells.Add(new ReplayCell(true, order, delay, 32));
+                    cells.Add(new ReplayCell(true, order, delay, 256));
                 }
 
-                cells.Add(new ReplayCell(true, order, 1, 512));
+                cells.Add(new ReplayCell(true, order, 1, 32));
             }
 
             return cells;

@@ -47,7 +47,7 @@ public sealed class ReplayCommandTests : IDisposable
         Assert.Equal([true, true, false, false, false], fields.Select(f => f["treatment"]));
         Assert.Equal([null, 4, null, null, null], fields.Select(f => f["minimum_order"]));
         Assert.Equal([1.0, 0.25, null, null, null], fields.Select(f => f["delay_seconds"]));
-        Assert.Equal([32, 512, null, null, null], fields.Select(f => f["capacity"]));
+        Assert.Equal([256, 512, null, null, null], fields.Select(f => f["capacity"]));
         Assert.True(ReplayCell.Grid.Count >= 12);
     }
 
