@@ -115,7 +115,10 @@ public sealed class AerationOptions
     /// <summary>Who carries it out. Default <see cref="AerationContext.Worker"/>.</summary>
     public AerationContext Context { get; set; }
 
-    /// <summary>The least order treated, 0 to 10. Null: 9, the pageblock.</summary>
+    /// <summary>The least order treated, 0 to 10, of whatever pageblock. Null: the policy's choice: whole pageblocks (order 9 and 10) after
+    /// <see cref="Delay"/>, and the smaller holes of a pageblock that is partly in use after 1.5 times that, when a quarter of it is such holes
+    /// and nothing in it was freed or handed out meanwhile; a part of what is reused again and again (at most 1/16 of what is in use) is
+    /// kept for 8 delays.</summary>
     public int? MinimumOrder { get; set; }
 
     /// <summary>Blocks per batch that the driver asks for, 1 to 1024; the queue and the device may allow less, and a batch ends at 128 MiB

@@ -6,17 +6,17 @@ namespace LowLevel.Allocator;
 /// vain and costs a fault; the kernel judges its page cache by the same signal (mm/workingset.c).
 /// <code>
 /// demand(e) = pages handed out in epoch e that had been in use before
-/// stock     = min(the largest demand of two neighbouring epochs in the last window, taken / 8)
+/// stock     = min(the largest demand of two neighbouring epochs in the last window, taken / 16)
 /// </code>
 /// A program that does not come back for its memory keeps nothing; one whose demand goes up and down keeps what its last larger rise was,
-/// at most an eighth of what it uses, and gives it back when a window has passed. Called by the holder of the treatment lock.</summary>
+/// at most a sixteenth of what it uses, and gives it back when a window has passed. Called by the holder of the treatment lock.</summary>
 internal sealed class WorkingSet
 {
     /// <summary>Epochs that the past counts for: 16 delays.</summary>
-    public const int WindowEpochs = 64;
+    public const int WindowEpochs = 32;
 
     /// <summary>The largest stock is the pages in use divided by this.</summary>
-    public const int LargestShare = 8;
+    public const int LargestShare = 16;
 
     private readonly ulong[] _demand = new ulong[WindowEpochs];
     private int _next;
