@@ -19,7 +19,6 @@ internal sealed class PageblockBacking
 
     private readonly IOperatingSystem _os;
     private readonly ArenaMemory _memory;
-    private readonly bool _isAnonymous;
     private readonly bool _isAdvised;
     private int _small;
 
@@ -29,12 +28,20 @@ internal sealed class PageblockBacking
         _os = os;
         _memory = memory;
         // A hole that is punched in a memfd splits its huge page by itself, and without huge pages there is nothing to split.
-        _isAnonymous = options.Backing == ArenaBacking.Anonymous && options.HugePages != HugePages.Never;
-        _isAdvised = _isAnonymous && options.HugePages == HugePages.Advise;
+        HugePageMode mode = options.Backing == ArenaBacking.Anonymous ? os.HugePageMode : HugePageMode.Never;
+        IsHuge = options.HugePages switch
+        {
+            HugePages.Advise => mode != HugePageMode.Never,
+            HugePages.System => mode == HugePageMode.Always,
+            _ => false,
+        };
+
+        // Where the system's setting is to decide, nothing is advised, and khugepaged may slowly fill holes again.
+        _isAdvised = IsHuge && options.HugePages == HugePages.Advise;
     }
 
     /// <summary>Whether the first touch of a free pageblock makes all of it resident.</summary>
-    public bool IsHuge => _isAdvised;
+    public bool IsHuge { get; }
 
     /// <summary>Pageblocks advised against huge pages now.</summary>
     public int SmallPageblocks => _small;
@@ -58,7 +65,7 @@ internal sealed class PageblockBacking
     /// pageblock meanwhile wait for some hundred microseconds.</summary>
     public void Split(Pfn inUse)
     {
-        if (_isAnonymous)
+        if (IsHuge)
         {
             _os.Advise(_memory.Base + (nint)inUse.ByteOffset, PageblockLimits.PageSize, MemoryAdvice.Cold);
         }

@@ -43,7 +43,7 @@ internal sealed partial class Zone
             uint block = scan.Next < end && scan.Next >= Start.Pageblock ? scan.Next : Start.Pageblock;
             PageblockData* data = _map.Block(block);
             bool isSmall = (data->Flags & PageblockFlags.Small) != 0;
-            if (data->Raw >= (isSmall ? 1 : HolesThatPay) && _map.Pageblocks.Get(block) != MigrateType.Isolate)
+            if (data->Raw >= (isSmall || !IsHugeBacked ? 1 : HolesThatPay) && _map.Pageblocks.Get(block) != MigrateType.Isolate)
             {
                 walks--;
                 if (!TakeHolesLocked(batch, block, restedOnly))
@@ -63,7 +63,7 @@ internal sealed partial class Zone
 
     private unsafe bool TakeHolesLocked(Batch batch, uint block, bool restedOnly)
     {
-        bool mayBeHuge = (_map.Block(block)->Flags & PageblockFlags.Small) == 0;
+        bool mayBeHuge = IsHugeBacked && (_map.Block(block)->Flags & PageblockFlags.Small) == 0;
         if (mayBeHuge && CountHoles(block, restedOnly) < HolesThatPay)
         {
             return true;

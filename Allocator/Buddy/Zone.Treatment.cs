@@ -66,7 +66,7 @@ internal sealed partial class Zone
                 Pfn pfn = _map.PfnOf(head);
                 batch.Add(pfn, order, marks, this);
                 batch.Allowance -= order.Pages;
-                if (order < Order.Pageblock && (_map.Block(pfn.Pageblock)->Flags & PageblockFlags.Small) == 0)
+                if (IsHugeBacked && order < Order.Pageblock && (_map.Block(pfn.Pageblock)->Flags & PageblockFlags.Small) == 0)
                 {
                     // The buddy's page heads a block: were it inside one, this block would be too.
                     batch.Divide(this, pfn.Pageblock, pfn.Buddy(order));

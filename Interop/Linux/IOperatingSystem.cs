@@ -17,6 +17,10 @@ internal interface IOperatingSystem
     /// its ancestors; null where there is none.</summary>
     ulong? CgroupMemoryLimitBytes { get; }
 
+    /// <summary>When the system backs anonymous memory by huge pages (/sys/kernel/mm/transparent_hugepage/enabled), as it is now;
+    /// <see cref="HugePageMode.Never"/> where it does not say.</summary>
+    HugePageMode HugePageMode { get; }
+
     /// <summary>NUMA nodes with memory, ascending; { 0 } where the machine does not say.</summary>
     ReadOnlySpan<int> MemoryNodes { get; }
 
@@ -65,6 +69,14 @@ internal readonly record struct AddressRange(nint Address, nuint Bytes)
 {
     /// <summary>The most ranges that the kernel takes in one call (UIO_MAXIOV).</summary>
     public const int CallMax = 1024;
+}
+
+/// <summary>The system's transparent huge pages.</summary>
+internal enum HugePageMode
+{
+    Never,
+    Madvise,
+    Always,
 }
 
 /// <summary>PROT_ values of mmap and mprotect.</summary>

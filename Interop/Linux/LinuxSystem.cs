@@ -50,6 +50,17 @@ internal sealed class LinuxSystem : IOperatingSystem
 
     public ulong? CgroupMemoryLimitBytes { get; }
 
+    public HugePageMode HugePageMode
+    {
+        get
+        {
+            string text = ReadOrEmpty("/sys/kernel/mm/transparent_hugepage/enabled");
+            return text.Contains("[always]", StringComparison.Ordinal) ? HugePageMode.Always
+                : text.Contains("[madvise]", StringComparison.Ordinal) ? HugePageMode.Madvise
+                : HugePageMode.Never;
+        }
+    }
+
     public ReadOnlySpan<int> MemoryNodes => _nodes;
 
     public int CurrentNode => _nodes.Length > 1 && TryCurrentNode(out int node) && Array.BinarySearch(_nodes, node) >= 0 ? node : _nodes[0];

@@ -50,6 +50,8 @@ internal sealed class FaultyOperatingSystem(IOperatingSystem inner) : IOperating
         set => (_limit, _limitIsReplaced) = (value, true);
     }
 
+    public HugePageMode HugePageMode { get; set; } = inner.HugePageMode;
+
     public ReadOnlySpan<int> MemoryNodes => _nodes ?? inner.MemoryNodes;
 
     /// <summary>Null: the machine's own answer.</summary>
