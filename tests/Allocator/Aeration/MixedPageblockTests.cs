@@ -226,7 +226,9 @@ public sealed class MixedPageblockTests
         Pass(plant, RestOfHoles - 1);
         Assert.Empty(plant.Reported());
         Pass(plant, 1);
-        Assert.Equal(Enumerable.Range(0, 16).Select(block => new PageRange(Pfn.FromPageblock((uint)block), Quarter)), plant.Balloon.Ranges.OrderBy(range => range.Start.Value));
+        Assert.Equal(
+            Enumerable.Range(0, 16).Select(block => new PageRange(Pfn.FromPageblock((uint)block), Quarter)),
+            plant.Balloon.Ranges.OrderBy(range => range.Start.Value));
         plant.Check();
     }
 

@@ -129,15 +129,14 @@ public sealed class PageblockBackingTests
         using ArenaProbe probe = Filled(new FaultyOperatingSystem());
         HashSet<uint> live = [.. Enumerable.Range(0, 512).Select(page => (uint)page)];
         Random random = new(5);
-        while (live.Count > 16)
+        for (int round = 0; round < 12; round++)
         {
-            uint[] free = [.. live.Where(page => live.Count <= 32 ? page % 32 != 0 : random.Next(3) == 0)];
+            uint[] free = [.. live.Where(_ => random.Next(3) == 0)];
             probe.Free(free);
             live.ExceptWith(free);
             probe.Arena.Trim();
             CheckPattern(probe, live);
             probe.Arena.Verify();
-            Assert.SkipWhen(free.Length == 0 && live.Count <= 32, "nothing is left to free");
         }
     }
 
@@ -152,9 +151,8 @@ public sealed class PageblockBackingTests
         probe.Free(pages);
         probe.Arena.Trim();
         probe.Arena.Trim();
-        probe.Arena.Verify();
-        long dropped = probe.Arena.GetStatistics().MetadataBytes;
-        Assert.True(dropped <= fresh + (16 * 4096), $"{fresh}, {dropped}: one page is left of each of 16 blocks of order 10");
+        long dropped = probe.Arena.GetStatistics().MetadataBytes; // before Verify, which reads them all and so maps them
+        Assert.Equal(full - (1 << 20) + (16 * 4096), dropped); // of each of 16 blocks of order 10 one page is left
         Assert.Equal(pages.Length, probe.TakeMany(64 << 8, 0).Distinct().Count());
         probe.Arena.Verify();
         Assert.Equal(full, probe.Arena.GetStatistics().MetadataBytes);
