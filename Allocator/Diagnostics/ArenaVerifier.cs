@@ -22,6 +22,7 @@ internal static class ArenaVerifier
             ZoneTally tally = new ZoneWalk(arena, zone).Run();
             VerifyLists(arena, zone);
             VerifyCounters(zone, tally);
+            VerifyPageblocks(arena, zone);
             outside += tally.User + tally.Cached + tally.Inflated;
             cached += tally.Cached;
         }
@@ -57,6 +58,28 @@ internal static class ArenaVerifier
         Require(zone.HighAtomicPages == tally.HighAtomicPages, "reserved == pages in pageblocks of type HighAtomic", zone.HighAtomicPages, tally.HighAtomicPages);
         ulong owned = tally.Free + tally.InReactor + tally.Quarantined + tally.Inflated + tally.User + tally.Cached + zone.UnreachedPages;
         Require(owned == zone.SpannedPages, "every page has exactly one owner", owned, zone.SpannedPages);
+    }
+
+    /// <summary>Treatment finds mixed pageblocks by their count of raw pages. A pageblock may begin or go on inside a larger block.</summary>
+    private static unsafe void VerifyPageblocks(PageArena arena, Zone zone)
+    {
+        uint end = (uint)(zone.ReachedPfn >> PageblockLimits.PageblockOrder);
+        for (uint block = zone.Start.Pageblock; block < end; block++)
+        {
+            ulong raw = 0;
+            Page* first = arena.Map[Pfn.FromPageblock(block)];
+            for (uint at = 0; at < PageblockLimits.PagesPerPageblock;)
+            {
+                Page* page = first + at;
+                uint pages = page->State == 0 ? 1 : PageMap.PagesOf(page);
+                bool isSmall = page->State != 0 && page->State != PageState.User && page->Private < (ulong)PageblockLimits.PageblockOrder;
+                raw += isSmall && page->PageType.IsBuddy && !page->PageType.IsTreated ? pages : 0;
+                at += pages;
+            }
+
+            ulong counted = arena.Map.Block(block)->Raw;
+            Require(counted == raw, $"raw of pageblock {block} == pages of its raw blocks below order 9", counted, raw);
+        }
     }
 
     private static unsafe void VerifyLists(PageArena arena, Zone zone)

@@ -43,6 +43,9 @@ internal sealed partial class ArenaModel : IDisposable
     /// <summary>Treated so far.</summary>
     public long PagesTreated => _arena.Aerator.PagesTreated;
 
+    /// <summary>Blocks below a pageblock that went to the device so far.</summary>
+    public int HolesReported { get; private set; }
+
     /// <summary>One step and all checks.</summary>
     public void Step(ArenaOperation operation)
     {
@@ -257,6 +260,7 @@ internal sealed partial class ArenaModel : IDisposable
     private void MustNotBeLive(PageRange range)
     {
         Assert.True(range.Pages >= 1u << (_setup.MinimumOrder ?? 0), $"{range} is below the least order");
+        HolesReported += range.Pages < PageblockLimits.PagesPerPageblock ? 1 : 0;
         for (uint page = range.Start.Value; page < range.Start.Value + range.Pages; page++)
         {
             Assert.True(_owner[page] is null, $"page {page} of {_owner[page]} went to the device");

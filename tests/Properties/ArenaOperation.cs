@@ -65,6 +65,9 @@ internal sealed record ArenaSetup(int MiB, int Zones)
 
     public bool NoDelay { get; init; }
 
+    /// <summary>Huge pages, whose pageblocks are dropped in part by the policy.</summary>
+    public bool Huge { get; init; }
+
     public int Capacity { get; init; } = 8;
 
     /// <summary>The setups of every property: each option in both states, and small enough to verify after each step.</summary>
@@ -80,6 +83,9 @@ internal sealed record ArenaSetup(int MiB, int Zones)
         new(48, 3) { Shuffle = 3, CapMiB = 30, Capacity = 4 },
         new(16, 2) { ThreadPages = false, MinimumOrder = 0, Context = AerationContext.FreeingThread, NoDelay = true, Capacity = 3 },
         new(16, 1) { ThreadPages = false, DebugChecks = true, MinimumOrder = 9, Shuffle = 11 },
+        new(16, 1) { ThreadPages = false, Huge = true },
+        new(24, 2) { Huge = true, Shuffle = 5, Capacity = 3, CapMiB = 20 },
+        new(16, 1) { Huge = true, NoDelay = true, DebugChecks = true, Capacity = 5 },
     ];
 
     public PageArenaOptions Options(TimeProvider clock) => new()
@@ -91,7 +97,7 @@ internal sealed record ArenaSetup(int MiB, int Zones)
         ThreadPages = ThreadPages,
         DebugChecks = DebugChecks,
         PoisonValue = Poison,
-        HugePages = HugePages.Never,
+        HugePages = Huge ? HugePages.Advise : HugePages.Never,
         Aeration = new AerationOptions
         {
             Enabled = Treatment,

@@ -69,6 +69,16 @@ public sealed class VerifyTests
     public unsafe void The_counters_of_a_type_are_what_lies_on_its_list() =>
         Finds("raw_of == blocks above the membrane", (probe, live, free) => ++*FreeAreaData.RawOf(ZoneData.FreeArea(probe.Arena.Memory.ZoneAt(0), 4), 0));
 
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public unsafe void The_raw_pages_of_a_pageblock_are_those_of_its_raw_blocks(bool more) =>
+        Finds("raw of pageblock 0 == pages of its raw blocks below order 9", (probe, live, free) => probe.Arena.Map.Block(0)->Raw ^= (ushort)(more ? 0x8000 : 16));
+
+    [Fact]
+    public unsafe void A_whole_pageblock_has_no_raw_pages_below_its_order() =>
+        Finds("raw of pageblock 1 == pages of its raw blocks below order 9", (probe, live, free) => probe.Arena.Map.Block(1)->Raw = 512);
+
     [Fact]
     public unsafe void Free_is_the_sum_of_the_lists() =>
         Finds("free + isolated == pages on lists", (probe, live, free) => probe.Arena.Memory.ZoneAt(0)->NrFree++);
