@@ -47,7 +47,8 @@ public sealed record ArenaStatistics
     /// <summary>Held back because a lost device may still touch it.</summary>
     public required long QuarantinedBytes { get; init; }
 
-    /// <summary>Resident bookkeeping: struct pages, zones, pageblocks (as the kernel says, mincore) and the threads' pages.</summary>
+    /// <summary>Resident bookkeeping: struct pages, zones, pageblocks (as the kernel says, mincore) and the threads' pages.
+    /// <see cref="PageArena.Verify"/> reads every struct page, which makes the kernel map a page of zeros and call it resident.</summary>
     public required long MetadataBytes { get; init; }
 
     /// <summary>Batches that came back treated.</summary>

@@ -48,7 +48,7 @@ internal sealed class TreatmentDrive
     {
         _care.SplitAgain();
         long allowance = long.MaxValue;
-        if (ByPolicy)
+        if (ByPolicy && _workingSet.Stock != 0)
         {
             allowance = -(long)_workingSet.Stock;
             foreach (Zone zone in _arena.Zones)

@@ -78,7 +78,7 @@ internal sealed partial class Zone
             Pfn pfn = Pfn.FromPageblock(block) + at;
             Page* head = _map[pfn];
             pages = PageMap.PagesOf(head);
-            if (!IsHole(head, restedOnly) && !(mayBeHuge && IsUntouched(head)))
+            if (!IsHole(head, restedOnly))
             {
                 // In use is best; a young free block will do. What is treated or with the device has no page left.
                 bool inUse = head->State == PageState.User || head->PageType.IsCached;
@@ -145,15 +145,8 @@ internal sealed partial class Zone
     }
 
     private unsafe bool IsHole(Page* head, bool restedOnly) =>
-        IsRawSmall(head) && (!restedOnly || head->FreedAt + RestEpochsOfHoles <= Epoch);
-
-    /// <summary>A raw block that nobody has written since its pageblock was cut. When the huge page is split, the kernel maps what reads zero
-    /// to its one zero page (mm/huge_memory.c, 6.12), and a later write to that costs an interrupt of every other processor: so it goes
-    /// with the holes.</summary>
-    private static unsafe bool IsUntouched(Page* head) => IsRawSmall(head) && head->PageType.IsZero;
-
-    private static unsafe bool IsRawSmall(Page* head) =>
-        head->PageType.IsBuddy && !head->PageType.IsTreated && head->Private < (ulong)PageblockLimits.PageblockOrder;
+        head->PageType.IsBuddy && !head->PageType.IsTreated && head->Private < (ulong)PageblockLimits.PageblockOrder
+        && (!restedOnly || head->FreedAt + RestEpochsOfHoles <= Epoch);
 
     private void CountReuse(BlockMarks marks, uint pages) => _reused += marks.Treated || !marks.Zero ? pages : 0;
 

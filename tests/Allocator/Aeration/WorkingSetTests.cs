@@ -26,14 +26,14 @@ public sealed class WorkingSetTests
     }
 
     [Fact]
-    public void The_stock_is_at_most_an_eighth_of_what_is_in_use()
+    public void The_stock_is_at_most_a_sixteenth_of_what_is_in_use()
     {
         WorkingSet set = new();
-        set.Advance(1000, 8000);
+        set.Advance(1000, 16_000);
         Assert.Equal(1000ul, set.Stock);
-        set.Advance(0, 7999);
+        set.Advance(0, 15_999);
         Assert.Equal(999ul, set.Stock);
-        set.Advance(0, 7);
+        set.Advance(0, 15);
         Assert.Equal(0ul, set.Stock);
         set.Advance(0, 80_000); // what was wanted is not forgotten while little is in use
         Assert.Equal(1000ul, set.Stock);
