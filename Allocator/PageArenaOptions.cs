@@ -121,7 +121,7 @@ public sealed class AerationOptions
     /// kept for 8 delays.</summary>
     public int? MinimumOrder { get; set; }
 
-    /// <summary>Blocks per batch that the driver asks for, 1 to 1024; the queue and the device may allow less, and a batch ends at 128 MiB
+    /// <summary>Blocks per batch that the driver asks for, 1 to 1024; the queue and the device may allow less, and a batch ends at 512 MiB
     /// whatever their number. Default 256.</summary>
     public int ReactorCapacity { get; set; } = 256;
 

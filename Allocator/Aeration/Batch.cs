@@ -39,8 +39,8 @@ internal sealed class Batch
     /// <summary>Pages in it.</summary>
     public long Pages { get; private set; }
 
-    /// <summary>A batch takes no further block from here on: 128 MiB, as in the series (32 blocks of 4 MiB).</summary>
-    public const long PagesMax = 32 * PageblockLimits.PagesPerMaxBlock;
+    /// <summary>A batch takes no further block from here on: 512 MiB, some milliseconds of the host.</summary>
+    public const long PagesMax = 128 * PageblockLimits.PagesPerMaxBlock;
 
     /// <summary>Whether no further block fits, by number or by pages: what the reactor has nobody can be given.</summary>
     public bool IsFull => Count >= Capacity || Pages >= PagesMax;
