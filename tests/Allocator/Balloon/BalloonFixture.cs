@@ -14,6 +14,7 @@ internal sealed class BalloonFixture : IDisposable
     public const uint Pages = 4096;
     public const ulong ArenaBytes = Pages * 4096ul;
 
+    private readonly GuardedMapping? _guarded;
     private readonly nint _control;
     private readonly ulong _controlBytes;
 
@@ -35,8 +36,8 @@ internal sealed class BalloonFixture : IDisposable
         }
         else
         {
-            Require(Os.MapAnonymous((nuint)ArenaBytes, MemoryProtection.ReadWrite, out nint arena));
-            Arena = arena;
+            _guarded = new GuardedMapping((nuint)ArenaBytes);
+            Arena = _guarded.Address;
         }
 
         Require(Os.Advise(Arena, (nuint)ArenaBytes, MemoryAdvice.NoHugePage));
@@ -111,10 +112,11 @@ internal sealed class BalloonFixture : IDisposable
         }
 
         Os.Heal();
-        Os.Unmap(Arena, (nuint)ArenaBytes);
+        _guarded?.Dispose();
         Os.Unmap(_control, (nuint)_controlBytes);
         if (Memfd >= 0)
         {
+            Os.Unmap(Arena, (nuint)ArenaBytes);
             Os.Close(Memfd);
         }
     }

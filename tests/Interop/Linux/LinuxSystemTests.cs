@@ -2,6 +2,7 @@ using System;
 using System.Linq;
 using System.Runtime.InteropServices;
 using LowLevel.Interop.Linux;
+using LowLevel.Tests.Fakes;
 using Xunit;
 
 namespace LowLevel.Tests.Interop.Linux;
@@ -17,7 +18,7 @@ public sealed class LinuxSystemTests
     [Fact]
     public void An_anonymous_mapping_is_resident_where_it_was_touched_and_nowhere_else()
     {
-        using var map = new Anonymous(64 * PageSize);
+        using var map = new GuardedMapping(64 * PageSize);
         Assert.Equal(0, KernelView.ResidentPages(map.Address, map.Bytes));
         Touch(map.Address + (3 * PageSize), 2);
         Assert.Equal(2, KernelView.ResidentPages(map.Address, map.Bytes));
@@ -28,7 +29,7 @@ public sealed class LinuxSystemTests
     [Fact]
     public void DontNeed_drops_exactly_the_pages_it_was_given_and_they_read_zero_again()
     {
-        using var map = new Anonymous(16 * PageSize, MemoryAdvice.NoHugePage);
+        using var map = new GuardedMapping(16 * PageSize, MemoryAdvice.NoHugePage);
         Touch(map.Address, 16);
         Assert.Equal(Errno.None, Os.Advise(map.Address + (4 * PageSize), 8 * PageSize, MemoryAdvice.DontNeed));
         for (int i = 0; i < 16; i++)
@@ -43,7 +44,7 @@ public sealed class LinuxSystemTests
     [Fact]
     public void PopulateWrite_makes_every_page_resident()
     {
-        using var map = new Anonymous(32 * PageSize);
+        using var map = new GuardedMapping(32 * PageSize);
         Errno result = Os.Advise(map.Address, map.Bytes, MemoryAdvice.PopulateWrite);
         Assert.SkipWhen(result == Errno.EINVAL, "MADV_POPULATE_WRITE needs Linux 5.14");
         Assert.Equal(Errno.None, result);
@@ -53,7 +54,7 @@ public sealed class LinuxSystemTests
     [Fact]
     public void Advice_that_the_kernel_keeps_shows_in_the_flags_of_the_mapping()
     {
-        using var map = new Anonymous(4 * Huge);
+        using var map = new GuardedMapping(4 * Huge);
         Assert.Equal(Errno.None, Os.Advise(map.Address, map.Bytes, MemoryAdvice.DontDump));
         Assert.Contains("dd", Single(map).VmFlags);
         Assert.Contains("nr", Single(map).VmFlags);
@@ -66,7 +67,7 @@ public sealed class LinuxSystemTests
     [Fact]
     public void A_named_mapping_shows_its_name()
     {
-        using var map = new Anonymous(16 * PageSize);
+        using var map = new GuardedMapping(16 * PageSize);
         Errno result = Os.NameMapping(map.Address, map.Bytes, "lowlevel-test");
         Assert.SkipWhen(result == Errno.EINVAL, "PR_SET_VMA_ANON_NAME needs Linux 5.17 with CONFIG_ANON_VMA_NAME");
         Assert.Equal("[anon:lowlevel-test]", Single(map).Name);
@@ -75,14 +76,14 @@ public sealed class LinuxSystemTests
     [Fact]
     public void A_name_that_the_kernel_forbids_is_told_as_EINVAL()
     {
-        using var map = new Anonymous(PageSize);
+        using var map = new GuardedMapping(PageSize);
         Assert.Equal(Errno.EINVAL, Os.NameMapping(map.Address, map.Bytes, "not [allowed]"));
     }
 
     [Fact]
     public void A_protected_page_is_no_longer_writable_in_the_kernels_view()
     {
-        using var map = new Anonymous(8 * PageSize);
+        using var map = new GuardedMapping(8 * PageSize);
         Assert.Contains("wr", Single(map).VmFlags);
         Assert.Equal(Errno.None, Os.Protect(map.Address, map.Bytes, MemoryProtection.None));
         Assert.DoesNotContain("wr", Single(map).VmFlags);
@@ -92,7 +93,7 @@ public sealed class LinuxSystemTests
     [Fact]
     public void Unmapping_a_part_leaves_the_rest_mapped()
     {
-        using var map = new Anonymous(8 * PageSize);
+        using var map = new GuardedMapping(8 * PageSize);
         Touch(map.Address, 8);
         Assert.Equal(Errno.None, Os.Unmap(map.Address + (2 * PageSize), 2 * PageSize));
         Mapping[] left = [.. Smaps.Overlapping((nuint)map.Address, map.Bytes)];
@@ -121,7 +122,7 @@ public sealed class LinuxSystemTests
     [Fact]
     public void A_memfd_is_mapped_at_the_place_inside_a_reservation_that_was_asked_for()
     {
-        using var reservation = new Anonymous(16 * PageSize, protection: MemoryProtection.None);
+        using var reservation = new GuardedMapping(16 * PageSize, protection: MemoryProtection.None);
         Assert.Equal(Errno.None, Os.CreateMemfd("lowlevel-test", 4 * PageSize, out int fd));
         nint at = reservation.Address + (8 * PageSize);
         Assert.Equal(Errno.None, Os.MapShared(fd, 0, 4 * PageSize, MemoryProtection.ReadWrite, at, out nint address));
@@ -198,7 +199,7 @@ public sealed class LinuxSystemTests
         Assert.Equal(Environment.SystemPageSize, Os.PageSize);
     }
 
-    private static Mapping Single(Anonymous map) => Smaps.Overlapping((nuint)map.Address, map.Bytes).Single();
+    private static Mapping Single(GuardedMapping map) => Smaps.Overlapping((nuint)map.Address, map.Bytes).Single();
 
     private static void Touch(nint address, int pages)
     {
@@ -206,30 +207,5 @@ public sealed class LinuxSystemTests
         {
             Marshal.WriteByte(address + (i * PageSize), 0xA5);
         }
-    }
-
-    /// <summary>A mapping of the test's own; the kernel may merge it with a neighbour unless its flags differ, so it lies between
-    /// two pages without access.</summary>
-    private sealed class Anonymous : IDisposable
-    {
-        private readonly nint _whole;
-
-        public Anonymous(nuint bytes, MemoryAdvice? advice = null, MemoryProtection protection = MemoryProtection.ReadWrite)
-        {
-            Bytes = bytes;
-            Assert.Equal(Errno.None, Os.MapAnonymous(bytes + (2 * PageSize), MemoryProtection.None, out _whole));
-            Address = _whole + PageSize;
-            Assert.Equal(Errno.None, Os.Protect(Address, bytes, protection));
-            if (advice is MemoryAdvice wanted)
-            {
-                Assert.Equal(Errno.None, Os.Advise(Address, bytes, wanted));
-            }
-        }
-
-        public nint Address { get; }
-
-        public nuint Bytes { get; }
-
-        public void Dispose() => Assert.Equal(Errno.None, Os.Unmap(_whole, Bytes + (2 * PageSize)));
     }
 }

@@ -3,6 +3,7 @@ using System.Collections.Generic;
 using System.IO;
 using System.Runtime.InteropServices;
 using LowLevel.Interop.Linux;
+using LowLevel.Tests.Fakes;
 using Xunit;
 
 namespace LowLevel.Tests.Interop.Linux;
@@ -64,37 +65,32 @@ public sealed class SmapsTests
     public void Three_ways_of_asking_agree_on_memory_that_was_touched()
     {
         const int Bytes = 64 << 20;
-        LinuxSystem os = LinuxSystem.Instance;
-        Assert.Equal(Errno.None, os.MapAnonymous(Bytes, MemoryProtection.ReadWrite, out nint address));
-        Assert.Equal(0, Smaps.Overlapping((nuint)address, Bytes)[0].LazyFreeBytes);
-        Assert.Equal(Errno.None, os.Advise(address, Bytes, MemoryAdvice.NoHugePage));
+        using GuardedMapping map = new(Bytes, MemoryAdvice.NoHugePage);
+        Assert.Equal(0, Smaps.Overlapping((nuint)map.Address, Bytes)[0].LazyFreeBytes);
         for (int i = 0; i < Bytes; i += 4096)
         {
-            Marshal.WriteByte(address + i, 1);
+            Marshal.WriteByte(map.Address + i, 1);
         }
 
-        Assert.Equal(Bytes / 4096, KernelView.ResidentPages(address, Bytes));
-        Assert.Equal(Bytes, Smaps.ResidentBytes((nuint)address, Bytes));
+        Assert.Equal(Bytes / 4096, KernelView.ResidentPages(map.Address, Bytes));
+        Assert.Equal(Bytes, Smaps.ResidentBytes((nuint)map.Address, Bytes));
         long rollup = Smaps.RollupResidentBytes();
         Assert.True(rollup >= Bytes, $"smaps_rollup says {rollup}");
         Assert.InRange(Smaps.StatmResidentBytes(), rollup / 2, rollup * 2);
-        Assert.Equal(Errno.None, os.Unmap(address, Bytes));
     }
 
     [Fact]
     public void A_huge_page_is_seen_as_one()
     {
         const int Huge = 2 << 20;
-        LinuxSystem os = LinuxSystem.Instance;
-        Assert.Equal(Errno.None, os.MapAnonymous(3 * Huge, MemoryProtection.ReadWrite, out nint address));
-        nint block = (address + Huge - 1) & ~(nint)(Huge - 1);
-        Assert.Equal(Errno.None, os.Advise(block, Huge, MemoryAdvice.HugePage));
+        using GuardedMapping map = new(3 * Huge);
+        nint block = (map.Address + Huge - 1) & ~(nint)(Huge - 1);
+        Assert.Equal(Errno.None, LinuxSystem.Instance.Advise(block, Huge, MemoryAdvice.HugePage));
         Marshal.WriteByte(block, 1);
         Mapping mapping = Assert.Single(Smaps.Overlapping((nuint)block, Huge));
         long huge = mapping.AnonHugeBytes;
         Assert.SkipWhen(huge == 0, "no transparent huge page was to be had (THP 'never', or memory is fragmented)");
         Assert.Equal(Huge, huge);
         Assert.Equal(512, KernelView.ResidentPages(block, Huge));
-        Assert.Equal(Errno.None, os.Unmap(address, 3 * Huge));
     }
 }
