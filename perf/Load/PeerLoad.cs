@@ -170,6 +170,7 @@ internal abstract class PeerLoad<TPeer, TBlock> : PeerLoad
     private void Part(PeerCell cell, int thread, long pairs, int callPairs)
     {
         TBlock[] live = _live[thread];
+        SplitMix random = _randoms[thread]; // a copy: the two lie in one cache line, and the threads would take it from each other at every step
         int calls = cell.Pattern == "bulk" ? cell.LiveBlocks : callPairs;
         for (long left = pairs; left > 0; left -= calls)
         {
@@ -184,7 +185,7 @@ internal abstract class PeerLoad<TPeer, TBlock> : PeerLoad
                     PeerPatterns<TPeer, TBlock>.Drain(_peer, live);
                     break;
                 case "rand":
-                    PeerPatterns<TPeer, TBlock>.Replace(_peer, cell.Touched, live, ref _randoms[thread], now);
+                    PeerPatterns<TPeer, TBlock>.Replace(_peer, cell.Touched, live, ref random, now);
                     break;
                 default:
                     if (thread == 0)
@@ -199,5 +200,7 @@ internal abstract class PeerLoad<TPeer, TBlock> : PeerLoad
                     break;
             }
         }
+
+        _randoms[thread] = random;
     }
 }
