@@ -204,7 +204,7 @@ public sealed partial class PageArena
 
     private unsafe bool RefillBusy(ThreadPages mine, ThreadBin* bin, Order order, MigrateType type)
     {
-        ulong wanted = (ulong)ThreadPagesLimits.NextBatch(bin, order.Value, Epoch);
+        ulong wanted = (ulong)ThreadPagesLimits.NextBatch(bin, order.Value, Epoch, isRefill: true);
         while (!Budget.TryTake(wanted << order.Value, AllocFlags.Kswapd))
         {
             // Close to the cap a full batch would starve the other threads: take less, at last nothing.

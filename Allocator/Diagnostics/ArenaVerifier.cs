@@ -143,6 +143,7 @@ internal static class ArenaVerifier
             {
                 ThreadBin* bin = pages.Bin(new Order(order), (MigrateType)type);
                 Require(bin->Count >= 0 && bin->Count <= bin->High, "0 <= entries <= high", (ulong)bin->Count, (ulong)bin->High);
+                Require(bin->Batch <= bin->High, "batch <= high", (ulong)bin->Batch, (ulong)bin->High);
                 Require(bin->High <= ThreadPagesLimits.MaxHigh(order), "high <= a stack's room", (ulong)bin->High, (ulong)ThreadPagesLimits.MaxHigh(order));
                 for (int i = 0; i < bin->Count; i++)
                 {

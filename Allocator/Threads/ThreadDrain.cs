@@ -39,19 +39,25 @@ internal static class ThreadDrain
         return signalled;
     }
 
-    /// <summary>Makes room in a full stack: its next batch goes to the zones. Where the zone's lock is held and the stack may still
+    /// <summary>Makes room in a full stack: it grows where the thread has turned from taking to giving, else its next batch goes to the zones. Where the zone's lock is held and the stack may still
     /// grow, it grows by one small batch instead and the owner goes on: a holder that has lost its processor then keeps nobody
     /// waiting who only frees. The owner is busy.</summary>
     public static unsafe Zone? MakeRoom(PageArena arena, ThreadBin* bin, Order order, MigrateType type)
     {
+        ulong share = ThreadPagesLimits.SharePages(arena.Budget.CapPages);
+        if (ThreadPagesLimits.TryGrowAtTurn(bin, order.Value, arena.Epoch, share))
+        {
+            return null;
+        }
+
         int least = ThreadPagesLimits.Batch(order.Value);
-        if (bin->High + least <= ThreadPagesLimits.MaxHigh(order.Value) && arena.ZoneOf(new Pfn(bin->Entries[0])).LooksHeld)
+        if (bin->High + least <= ThreadPagesLimits.MaxHigh(order.Value, share) && arena.ZoneOf(new Pfn(bin->Entries[0])).LooksHeld)
         {
             bin->High += least;
             return null;
         }
 
-        return Oldest(arena, bin, order, type, ThreadPagesLimits.NextBatch(bin, order.Value, arena.Epoch));
+        return Oldest(arena, bin, order, type, ThreadPagesLimits.NextBatch(bin, order.Value, arena.Epoch, isRefill: false));
     }
 
     /// <summary>Fills an empty stack from a zone, one batch under one lock hold. The owner is busy. Budget for the batch was taken by

@@ -1,6 +1,7 @@
 using System;
 using System.Runtime.CompilerServices;
 using System.Threading;
+using LowLevel.Interop.Linux;
 using LowLevel.Native;
 
 namespace LowLevel.Allocator;
@@ -35,10 +36,12 @@ internal sealed class ThreadPages
         Owner = owner;
         PreferredZone = preferredZone;
         int entries = ThreadPagesLimits.EntriesPerType * MigrateTypes.PcpTypes;
-        _storage = GC.AllocateArray<byte>(ThreadPagesData.SizeInBytes + (entries * sizeof(uint)) + ThreadPagesData.Alignment, pinned: true);
+        _storage = GC.AllocateUninitializedArray<byte>( // of the entries only what is used becomes resident
+            ThreadPagesData.SizeInBytes + (entries * sizeof(uint)) + ThreadPagesData.Alignment, pinned: true);
         // Sound: the array is pinned for life and long enough for the struct, its alignment and all entries.
         nint start = (nint)Unsafe.AsPointer(ref _storage[0]);
         _data = (ThreadPagesData*)((start + ThreadPagesData.Alignment - 1) & ~(nint)(ThreadPagesData.Alignment - 1));
+        new Span<byte>(_data, ThreadPagesData.SizeInBytes).Clear();
         uint* next = (uint*)((byte*)_data + ThreadPagesData.SizeInBytes);
         for (int order = 0; order <= PageblockLimits.MaxOrder; order++)
         {
@@ -81,8 +84,19 @@ internal sealed class ThreadPages
         get => t_mine;
     }
 
-    /// <summary>Bytes that one thread's pages take.</summary>
-    public int SizeBytes => _storage.Length;
+    /// <summary>Resident bytes of the stacks, as the kernel says (mincore), rounded up to whole pages at both ends.</summary>
+    public unsafe long ResidentBytes
+    {
+        get
+        {
+            // Sound: the array is pinned, and its pages are mapped as long as this object is known.
+            nint start = (nint)Unsafe.AsPointer(ref _storage[0]) & ~(nint)(PageblockLimits.PageSize - 1);
+            nint end = ((nint)Unsafe.AsPointer(ref _storage[^1]) + PageblockLimits.PageSize) & ~(nint)(PageblockLimits.PageSize - 1);
+            long pages = KernelView.ResidentPages(start, (nuint)(end - start));
+            GC.KeepAlive(_storage);
+            return pages * PageblockLimits.PageSize;
+        }
+    }
 
     /// <summary>The stack of one order and type.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

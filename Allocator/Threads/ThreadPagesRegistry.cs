@@ -70,7 +70,7 @@ internal sealed class ThreadPagesRegistry
         }
     }
 
-    /// <summary>Bytes of bookkeeping.</summary>
+    /// <summary>Resident bytes of bookkeeping.</summary>
     public long MetadataBytes
     {
         get
@@ -80,7 +80,7 @@ internal sealed class ThreadPagesRegistry
                 long bytes = 0;
                 foreach (ThreadPages one in _all)
                 {
-                    bytes += one.SizeBytes;
+                    bytes += one.ResidentBytes;
                 }
 
                 return bytes;

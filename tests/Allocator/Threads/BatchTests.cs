@@ -52,12 +52,50 @@ public sealed class BatchTests
             }
 
             before = Count(order);
-            Assert.InRange(before, 1, ThreadPagesLimits.MaxHigh(order));
+            Assert.InRange(before, 1, Math.Max(ThreadPagesLimits.High(order), 4 * ThreadPagesLimits.MaxBatch(order)));
         }
 
         Assert.Equal(ThreadPagesLimits.MaxBatch(order), batch);
-        Assert.InRange((long)ThreadPagesLimits.MaxHigh(order) << order, 1, order < 9 ? 8192 : 16384);
         probe.Arena.Verify();
+    }
+
+    [Theory]
+    [MemberData(nameof(Orders))]
+    public void A_thread_that_takes_and_gives_in_waves_keeps_the_whole_wave_up_to_its_share_of_the_cap(int order)
+    {
+        using ArenaProbe probe = new(1 << (order > 8 ? 14 : 11), o => o.ThreadPages = true);
+        int share = (int)(ThreadPagesLimits.SharePages(probe.Arena.Budget.CapPages) >> order);
+        int bound = ThreadPagesLimits.MaxHigh(order, ThreadPagesLimits.SharePages(probe.Arena.Budget.CapPages));
+        Assert.InRange(bound, Math.Min(share, ThreadPagesLimits.MaxHigh(order)), ThreadPagesLimits.MaxHigh(order));
+        int wave = bound - ThreadPagesLimits.MaxBatch(order); // the last refill may leave some over
+        for (int round = 0; round < 12; round++)
+        {
+            probe.Free(probe.TakeMany(wave, order));
+            Assert.InRange(Count(order), 1, bound);
+        }
+
+        Assert.InRange(Count(order), wave, bound);
+        probe.Zone.Enter(); // the next wave asks nobody: whoever waited for the lock now would wait for ever
+        probe.Free(probe.TakeMany(wave, order));
+        probe.Zone.ExitQuietly();
+        probe.Free(probe.TakeMany(2 * wave, order));
+        probe.Free(probe.TakeMany(2 * wave, order));
+        Assert.InRange(Count(order), 1, bound);
+        probe.Arena.Verify();
+        Assert.True(probe.Arena.Threads.DrainAll());
+        Assert.Equal(0ul, probe.Arena.Budget.TakenPages);
+    }
+
+    [Fact]
+    public void A_small_cap_bounds_what_a_wave_may_keep()
+    {
+        for (int order = 0; order <= PageblockLimits.MaxOrder; order++)
+        {
+            int least = ThreadPagesLimits.MaxHigh(order, 0);
+            Assert.InRange(least, Math.Max(ThreadPagesLimits.High(order), 2 * ThreadPagesLimits.MaxBatch(order)), ThreadPagesLimits.MaxHigh(order));
+            Assert.InRange((long)least << order, 1, order < 9 ? 8192 : 16384);
+            Assert.Equal(ThreadPagesLimits.MaxHigh(order), ThreadPagesLimits.MaxHigh(order, ulong.MaxValue));
+        }
     }
 
     [Fact]
