@@ -143,6 +143,12 @@ internal abstract class PeerLoad<TPeer, TBlock> : PeerLoad
         {
             Threads.Run(cell.Threads, i => PeerPatterns<TPeer, TBlock>.Fill(_peer, cell.Touched, _live[i]));
         }
+        else if (cell.Pattern == "bulk" && cell.Touched)
+        {
+            // Both threads have all of their blocks at one time, as it will happen sooner or later: else a timed pass is the first to touch some.
+            Threads.Run(cell.Threads, i => PeerPatterns<TPeer, TBlock>.Fill(_peer, cell.Touched, _live[i]));
+            Threads.Run(cell.Threads, i => PeerPatterns<TPeer, TBlock>.Drain(_peer, _live[i]));
+        }
     }
 
     protected override double Batch(PeerCell cell, long pairs, int callPairs)
