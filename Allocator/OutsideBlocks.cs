@@ -17,7 +17,7 @@ internal sealed class OutsideBlocks
     private readonly bool _excludeFromDumps;
     private readonly string _name;
     private readonly Lock _lock = new();
-    private readonly Dictionary<nint, nuint> _blocks = [];
+    private readonly Dictionary<nuint, nuint> _blocks = [];
     private nuint _bytes;
     private int _count;
 
@@ -44,7 +44,7 @@ internal sealed class OutsideBlocks
     /// <param name="alignment">A power of two, at least the page size.</param>
     /// <param name="block">Its first byte.</param>
     /// <param name="errno">Why not.</param>
-    public bool TryAllocate(nuint bytes, nuint alignment, out nint block, out Errno errno)
+    public bool TryAllocate(nuint bytes, nuint alignment, out nuint block, out Errno errno)
     {
         block = 0;
         nuint spare = alignment - PageblockLimits.PageSize;
@@ -60,10 +60,10 @@ internal sealed class OutsideBlocks
             return false;
         }
 
-        block = (nint)(((nuint)mapped + alignment - 1) & ~(alignment - 1));
-        nuint before = (nuint)(block - mapped);
-        Unmap(mapped, before);
-        Unmap(block + (nint)bytes, spare - before);
+        block = ((nuint)mapped + alignment - 1) & ~(alignment - 1);
+        nuint before = block - (nuint)mapped;
+        Unmap((nuint)mapped, before);
+        Unmap(block + bytes, spare - before);
         Prepare(block, bytes);
         lock (_lock)
         {
@@ -76,7 +76,7 @@ internal sealed class OutsideBlocks
     }
 
     /// <summary>Unmaps a block; false where it is none (any more).</summary>
-    public bool TryFree(nint block)
+    public bool TryFree(nuint block)
     {
         if (Volatile.Read(ref _count) == 0)
         {
@@ -101,15 +101,15 @@ internal sealed class OutsideBlocks
     }
 
     /// <summary>Recomputes the equations above.</summary>
-    public void Verify(nint arena, nuint arenaBytes)
+    public void Verify(nuint arena, nuint arenaBytes)
     {
         lock (_lock)
         {
             nuint sum = 0;
-            foreach ((nint block, nuint bytes) in _blocks)
+            foreach ((nuint block, nuint bytes) in _blocks)
             {
-                bool apart = (nuint)block + bytes <= (nuint)arena || (nuint)block >= (nuint)arena + arenaBytes;
-                ArenaVerifier.Require(apart, "a block outside of the arena does not overlap it", (ulong)block, (ulong)arena);
+                bool apart = block + bytes <= arena || block >= arena + arenaBytes;
+                ArenaVerifier.Require(apart, "a block outside of the arena does not overlap it", block, arena);
                 sum += bytes;
             }
 
@@ -118,28 +118,28 @@ internal sealed class OutsideBlocks
         }
     }
 
-    private void Prepare(nint block, nuint bytes)
+    private void Prepare(nuint block, nuint bytes)
     {
         // Wishes, as for the arena: where they are refused, the block is a block all the same.
         if (_hugePages != HugePages.System)
         {
-            _os.Advise(block, bytes, _hugePages == HugePages.Advise ? MemoryAdvice.HugePage : MemoryAdvice.NoHugePage);
+            _os.Advise((nint)block, bytes, _hugePages == HugePages.Advise ? MemoryAdvice.HugePage : MemoryAdvice.NoHugePage);
         }
 
         if (_excludeFromDumps)
         {
-            _os.Advise(block, bytes, MemoryAdvice.DontDump);
+            _os.Advise((nint)block, bytes, MemoryAdvice.DontDump);
         }
 
-        _os.NameMapping(block, bytes, _name);
+        _os.NameMapping((nint)block, bytes, _name);
     }
 
     /// <summary>munmap; where the kernel will not cut one mapping into two (too many of them), the memory goes and the addresses stay.</summary>
-    private void Unmap(nint address, nuint bytes)
+    private void Unmap(nuint address, nuint bytes)
     {
-        if (bytes != 0 && _os.Unmap(address, bytes) != Errno.None)
+        if (bytes != 0 && _os.Unmap((nint)address, bytes) != Errno.None)
         {
-            _os.Advise(address, bytes, MemoryAdvice.DontNeed);
+            _os.Advise((nint)address, bytes, MemoryAdvice.DontNeed);
         }
     }
 }

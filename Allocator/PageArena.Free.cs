@@ -51,7 +51,7 @@ public sealed partial class PageArena
     {
         if (!TryFindBlock(block, out Pfn pfn, out Page* head))
         {
-            if (_atCap.Outside.TryFree((nint)block))
+            if (_atCap.Outside.TryFree((nuint)block))
             {
                 return;
             }

@@ -30,7 +30,7 @@ public sealed partial class PageArena
         block = null;
         if (_atCap.Policy == CapPolicy.FallBack)
         {
-            if (_atCap.Outside.TryAllocate(bytes, demand.Alignment, out nint outside, out Errno errno))
+            if (_atCap.Outside.TryAllocate(bytes, demand.Alignment, out nuint outside, out Errno errno))
             {
                 block = (void*)outside;
                 return Furnish(ref block, bytes, demand.Flags, zero: true, out failure);
@@ -198,7 +198,7 @@ public sealed partial class PageArena
     {
         ArenaStatistics now = GetStatistics();
         StringBuilder text = new();
-        text.Append(CultureInfo.InvariantCulture, $"cap {now.CapBytes}, taken {Budget.TakenPages << PageblockLimits.PageShift}, allocated {now.AllocatedBytes}, ");
+        text.Append(CultureInfo.InvariantCulture, $"cap {now.CapBytes}, allocated {now.AllocatedBytes}, taken {Budget.TakenPages << PageblockLimits.PageShift}, ");
         text.Append(CultureInfo.InvariantCulture, $"reserve {Plan.Marks.Min << PageblockLimits.PageShift}, unreached {now.UnreachedBytes}, ");
         text.Append(CultureInfo.InvariantCulture, $"in threads' pages {now.ThreadPagesBytes}, in reactor {now.InReactorBytes}, ");
         text.Append(CultureInfo.InvariantCulture, $"isolated {now.IsolatedBytes}, inflated {now.InflatedBytes}, quarantined {now.QuarantinedBytes} bytes; free blocks:");

@@ -37,7 +37,7 @@ internal static class ArenaVerifier
         (ulong taken, ulong cap) = arena.Budget.Read();
         Require(taken >= outside, "budget taken >= pages with users, threads and balloon", taken, outside);
         Require(taken <= cap, "budget taken <= cap", taken, cap);
-        arena.Outside.Verify((nint)arena.Memory.Base, arena.SizeBytes);
+        arena.Outside.Verify((nuint)arena.Memory.Base, arena.SizeBytes);
     }
 
     private static void VerifyCounters(Zone zone, ZoneTally tally)

@@ -45,7 +45,7 @@ public sealed class CapWaitTests
         Assert.True(probe.Arena.Budget.HasWaiters);
         probe.Clock.Advance(TimeSpan.FromTicks(1));
         string message = Assert.IsType<OutOfMemoryException>(waiter.Failure()).Message;
-        Assert.Contains("waited 7000 ms at the cap; cap 8388608, taken 8388608, ", message, StringComparison.Ordinal);
+        Assert.Contains("waited 7000 ms at the cap; cap 8388608, allocated 8388608, taken 8388608, ", message, StringComparison.Ordinal);
         Assert.False(probe.Arena.Budget.HasWaiters);
     }
 
