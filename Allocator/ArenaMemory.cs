@@ -159,6 +159,12 @@ internal sealed class ArenaMemory : IDisposable
             _os.Advise(Base, Bytes, options.HugePages == HugePages.Advise ? MemoryAdvice.HugePage : MemoryAdvice.NoHugePage);
         }
 
+        if (options.ExcludeFromDumps)
+        {
+            // Holds for the whole mapping, opened or not: mprotect in pieces keeps what madvise has said.
+            _os.Advise(Base, Bytes, MemoryAdvice.DontDump);
+        }
+
         _os.Advise(_metadata, _metadataBytes, MemoryAdvice.NoHugePage);
         _os.NameMapping(Base, Bytes, options.Name);
         _os.NameMapping(_metadata, _metadataBytes, options.Name + "-meta");

@@ -17,6 +17,9 @@ internal sealed record ArenaPlan
     /// <summary>The bound on pages taken.</summary>
     public required ulong CapPages { get; init; }
 
+    /// <summary>Whether the cap is a share of the limit, and follows it.</summary>
+    public required bool CapFollowsLimit { get; init; }
+
     /// <summary>The arena's watermarks.</summary>
     public required Watermarks Marks { get; init; }
 
@@ -35,31 +38,42 @@ internal sealed record ArenaPlan
     public static ArenaPlan From(PageArenaOptions options, IOperatingSystem os)
     {
         ArgumentNullException.ThrowIfNull(options.Aeration, "options.Aeration");
-        ulong limit = os.CgroupMemoryLimitBytes ?? os.PhysicalMemoryBytes;
+        ulong limit = LimitOf(os.CgroupMemoryLimitBytes, os);
         nuint block = Order.Max.Bytes;
         ulong size = options.SizeBytes == 0 ? Math.Min(limit, MaxBytes / 4) * 4 : options.SizeBytes;
         Check(
             options.SizeBytes == 0 || (size >= block && size <= MaxBytes), "SizeBytes", options.SizeBytes,
             "0 (automatic), or 4194304 (4 MiB) to 17592186044416 (16 TiB)");
         size = Math.Max((size + block - 1) & ~((ulong)block - 1), block);
-        ulong cap = options.CapBytes ?? Math.Min(limit, size);
+        ulong cap = options.CapBytes ?? ShareOf(limit);
         Check(cap >= PageblockLimits.PageSize, "CapBytes", cap, "4096 and above");
         ulong capPages = Math.Min(cap, size) >> PageblockLimits.PageShift;
         Check(options.MinFreeBytes is not nuint given || given <= cap, "MinFreeBytes", options.MinFreeBytes ?? 0, "0 to CapBytes");
         ulong? minPages = options.MinFreeBytes is nuint bytes ? bytes >> PageblockLimits.PageShift : null;
         CheckEnums(options);
+        Check(options.CapTimeout >= TimeSpan.FromMilliseconds(1) && options.CapTimeout <= TimeSpan.FromDays(1), "CapTimeout", options.CapTimeout, "1 ms to 1 day");
         CheckName(options.Name);
         CheckAeration(options);
         return new ArenaPlan
         {
             Bytes = (nuint)size,
             CapPages = capPages,
+            CapFollowsLimit = options.CapBytes is null,
             Marks = Watermarks.For(capPages, minPages),
             Zones = Cut(size >> PageblockLimits.PageShift, options.Zones, os),
             MinimumOrder = new Order(options.Aeration.MinimumOrder ?? PageblockLimits.PageblockOrder),
             ByPolicy = options.Aeration.MinimumOrder is null,
         };
     }
+
+    /// <summary>The cap for a cgroup limit that has been read just now: never more than the arena has, at least a page.</summary>
+    public ulong CapPagesFor(ulong? cgroupLimit, IOperatingSystem os) =>
+        Math.Min(ShareOf(LimitOf(cgroupLimit, os)), Bytes) >> PageblockLimits.PageShift;
+
+    private static ulong LimitOf(ulong? cgroupLimit, IOperatingSystem os) => Math.Min(cgroupLimit ?? ulong.MaxValue, os.PhysicalMemoryBytes);
+
+    /// <summary>Three quarters: the rest is for the GC's heap, which has no part in this arena, for stacks and code.</summary>
+    private static ulong ShareOf(ulong limit) => Math.Max(limit - (limit / 4), PageblockLimits.PageSize);
 
     private static ZoneSpan[] Cut(ulong pages, int? wanted, IOperatingSystem os)
     {
@@ -82,6 +96,7 @@ internal sealed record ArenaPlan
     {
         Check(Enum.IsDefined(options.HugePages), "HugePages", options.HugePages, "Advise, System, Never");
         Check(Enum.IsDefined(options.Backing), "Backing", options.Backing, "Anonymous, Memfd");
+        Check(Enum.IsDefined(options.CapPolicy), "CapPolicy", options.CapPolicy, "Throw, Wait, FallBack");
         Check(Enum.IsDefined(options.Aeration.Context), "Aeration.Context", options.Aeration.Context, "Worker, FreeingThread");
         Check(Enum.IsDefined(options.Aeration.Discard), "Aeration.Discard", options.Aeration.Discard, "DontNeed, Free");
         Check(Enum.IsDefined(options.Aeration.Dialect), "Aeration.Dialect", options.Aeration.Dialect, "Standard, Hints");

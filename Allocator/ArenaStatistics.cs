@@ -47,6 +47,12 @@ public sealed record ArenaStatistics
     /// <summary>Held back because a lost device may still touch it.</summary>
     public required long QuarantinedBytes { get; init; }
 
+    /// <summary>Outside the arena and its cap, under <see cref="CapPolicy.FallBack"/>; not in <see cref="AllocatedBytes"/>.</summary>
+    public required long FallBackBytes { get; init; }
+
+    /// <summary>The blocks and ranges that these bytes are.</summary>
+    public required long FallBackBlocks { get; init; }
+
     /// <summary>Resident bookkeeping: struct pages, zones, pageblocks (as the kernel says, mincore) and the threads' pages.
     /// <see cref="PageArena.Verify"/> reads every struct page, which makes the kernel map a page of zeros and call it resident.</summary>
     public required long MetadataBytes { get; init; }

@@ -1,10 +1,8 @@
 using System;
 using System.Diagnostics.CodeAnalysis;
-using System.Diagnostics.Tracing;
-using System.Globalization;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using System.Text;
+using System.Threading;
 using LowLevel.Interop.Linux;
 using LowLevel.Native;
 
@@ -19,7 +17,8 @@ public sealed partial class PageArena
     /// <returns>The block's first byte. Its contents are undefined unless <see cref="AllocationFlags.Zeroed"/> is given.</returns>
     /// <exception cref="ArgumentOutOfRangeException">Order, type or flags are none of the allowed.</exception>
     /// <exception cref="OutOfMemoryException">Nothing is free under the cap and the reserve even after draining, deflating and waiting for
-    /// the reactor; the message names order, type and what is free. Or Populate failed; the message names the errno.</exception>
+    /// the reactor, and for as long as <see cref="PageArenaOptions.CapPolicy"/> lets it wait; the message names order, type and what is
+    /// free. Or Populate failed; the message names the errno.</exception>
     /// <exception cref="ObjectDisposedException">The arena was disposed.</exception>
     public unsafe void* AllocatePages(int order, MigrateType type = MigrateType.Unmovable, AllocationFlags flags = AllocationFlags.None)
     {
@@ -64,16 +63,16 @@ public sealed partial class PageArena
     [MethodImpl(MethodImplOptions.NoInlining)]
     private unsafe void* AllocateSlowOrThrow(int order, MigrateType type, AllocationFlags flags)
     {
-        if (!AllocateSlow(order, type, flags, out void* block, out Errno errno))
+        if (!AllocateSlow(order, type, flags, out void* block, out string? failure))
         {
-            ThrowOutOfMemory(order, type, errno);
+            ThrowOutOfMemory(order, type, failure);
         }
 
         return block;
     }
 
     /// <summary>From the thread's pages where there is something left to do about the block, and from everywhere else.</summary>
-    private unsafe bool AllocateSlow(int order, MigrateType type, AllocationFlags flags, out void* block, out Errno errno)
+    private unsafe bool AllocateSlow(int order, MigrateType type, AllocationFlags flags, out void* block, out string? failure)
     {
         if (unchecked((uint)order > PageblockLimits.MaxOrder || (uint)type >= MigrateTypes.PcpTypes))
         {
@@ -86,16 +85,16 @@ public sealed partial class PageArena
         if (mine != null && ThreadPages.TryPopMarked(mine, _quickGate, _map, index, out Pfn pfn, out BlockMarks marks))
         {
             block = _base + pfn.ByteOffset;
-            return Furnish(block, new Order(order).Bytes, flags, marks.Zero, out errno);
+            return Furnish(ref block, new Order(order).Bytes, flags, marks.Zero, out failure);
         }
 
         if (mine != null && TryRefillMine(new Order(order), type, out pfn, out marks))
         {
             block = _base + pfn.ByteOffset;
-            return Furnish(block, new Order(order).Bytes, flags, marks.Zero, out errno);
+            return Furnish(ref block, new Order(order).Bytes, flags, marks.Zero, out failure);
         }
 
-        return AllocatePinned(new Order(order), type, flags, out block, out errno);
+        return AllocatePinned(new Order(order), type, flags, out block, out failure);
     }
 
     /// <summary>The usual miss, without a pin: while its owner is busy behind an open gate, Dispose waits for it, and afterwards the block
@@ -114,25 +113,12 @@ public sealed partial class PageArena
         return true;
     }
 
-    private unsafe bool AllocatePinned(Order order, MigrateType type, AllocationFlags flags, out void* block, out Errno errno)
+    private unsafe bool AllocatePinned(Order order, MigrateType type, AllocationFlags flags, out void* block, out string? failure)
     {
         Pin();
         try
         {
-            block = null;
-            errno = Errno.None;
-            if (!TryTakeBlock(order, type, flags, out Pfn pfn, out BlockMarks marks) && !TryTakeAfterReclaim(order, type, flags, out pfn, out marks))
-            {
-                if (ArenaEvents.Log.IsEnabled(EventLevel.Warning, ArenaEvents.Keywords.Allocation))
-                {
-                    ArenaEvents.Log.AllocationFailed(order.Value, type, (long)(FreePagesInZones() << PageblockLimits.PageShift));
-                }
-
-                return false;
-            }
-
-            block = _base + pfn.ByteOffset;
-            return Furnish(block, order.Bytes, flags, marks.Zero, out errno);
+            return Serve(new Demand(order.Pages, type, flags, IsRange: false), out block, out failure);
         }
         finally
         {
@@ -141,15 +127,21 @@ public sealed partial class PageArena
     }
 
     /// <summary>Makes the block what the flags ask for; gives it back where that fails.</summary>
-    private unsafe bool Furnish(void* block, nuint bytes, AllocationFlags flags, bool zero, out Errno errno)
+    private unsafe bool Furnish(ref void* block, nuint bytes, AllocationFlags flags, bool zero, out string? failure)
     {
-        errno = Errno.None;
+        failure = null;
         if ((flags & AllocationFlags.Populate) != 0)
         {
-            errno = System.Advise((nint)block, bytes, MemoryAdvice.PopulateWrite);
-            if (errno != Errno.None)
+            Errno errno = System.Advise((nint)block, bytes, MemoryAdvice.PopulateWrite);
+            if (errno == Errno.EINVAL)
+            {
+                Touch(block, bytes); // a kernel before 5.14
+            }
+            else if (errno != Errno.None)
             {
                 FreePages(block);
+                block = null;
+                failure = $"MADV_POPULATE_WRITE failed: {errno}; ";
                 return false;
             }
         }
@@ -160,6 +152,15 @@ public sealed partial class PageArena
         }
 
         return true;
+    }
+
+    /// <summary>Writes a zero to each page: of a new block nothing is lost, and one that reads zero still does.</summary>
+    private static unsafe void Touch(void* block, nuint bytes)
+    {
+        for (nuint at = 0; at < bytes; at += PageblockLimits.PageSize)
+        {
+            Volatile.Write(ref ((byte*)block)[at], 0);
+        }
     }
 
     /// <summary>The thread's pages, refilled where they are empty, else a zone.</summary>
@@ -261,83 +262,6 @@ public sealed partial class PageArena
         return false;
     }
 
-    /// <summary>Before failing (in this order, each followed by another try): what the threads keep, what the balloon holds, the
-    /// reserve for atomic requests, what the reactor holds. An atomic request never waits for the reactor.</summary>
-    private bool TryTakeAfterReclaim(Order order, MigrateType type, AllocationFlags flags, out Pfn pfn, out BlockMarks marks)
-    {
-        bool atomic = (flags & AllocationFlags.Atomic) != 0;
-        AllocFlags alloc = atomic ? AllocFlags.Harder | AllocFlags.High : default;
-        int preferred = PreferredZone(Environment.CurrentManagedThreadId);
-        for (int step = 0; step < 4; step++)
-        {
-            bool worthATry = step switch
-            {
-                0 => _threads.DrainAll() || true, // somebody may have freed meanwhile, and a first try has taken whole pageblocks only
-                1 => Aerator.TryDeflate(order.Pages),
-                2 => Unreserve(type) | MergeApart(),
-                _ => !atomic && Aerator.WaitForReactor(),
-            };
-            if (worthATry && TryTakeFromZones(order, type, alloc, preferred, out pfn, out marks))
-            {
-                return true;
-            }
-        }
-
-        pfn = default;
-        marks = default;
-        return false;
-    }
-
-    private bool Unreserve(MigrateType type)
-    {
-        bool any = false;
-        foreach (Zone zone in _zones)
-        {
-            zone.Enter();
-            while (zone.UnreserveHighAtomicLocked(type))
-            {
-                any = true;
-            }
-
-            zone.ExitQuietly();
-        }
-
-        return any;
-    }
-
-    /// <summary>Merges what stayed apart in mixed pageblocks; true where anything did. A lock hold for each few pageblocks.</summary>
-    private bool MergeApart()
-    {
-        bool any = false;
-        foreach (Zone zone in _zones)
-        {
-            uint end = (uint)(zone.ReachedPfn >> PageblockLimits.PageblockOrder);
-            for (uint block = zone.Start.Pageblock; block < end;)
-            {
-                zone.Enter();
-                for (uint stop = Math.Min(block + 16, end); block < stop; block++)
-                {
-                    any |= zone.MergeApartLocked(block);
-                }
-
-                zone.ExitQuietly();
-            }
-        }
-
-        return any;
-    }
-
-    private ulong FreePagesInZones()
-    {
-        ulong pages = 0;
-        foreach (Zone zone in _zones)
-        {
-            pages += zone.FreePages + zone.UnreachedPages;
-        }
-
-        return pages;
-    }
-
     private static void CheckFlags(AllocationFlags flags)
     {
         const AllocationFlags Known = AllocationFlags.Zeroed | AllocationFlags.Atomic | AllocationFlags.Populate;
@@ -356,38 +280,5 @@ public sealed partial class PageArena
         }
 
         throw new ArgumentOutOfRangeException(nameof(type), type, "allowed: Unmovable, Movable, Reclaimable; the other types are the arena's own.");
-    }
-
-    [DoesNotReturn]
-    private void ThrowOutOfMemory(int order, MigrateType type, Errno errno)
-    {
-        string what = string.Create(CultureInfo.InvariantCulture, $"no block of order {order} ({4096L << order} bytes), type {type}: ");
-        throw new OutOfMemoryException(errno != Errno.None ? what + "MADV_POPULATE_WRITE failed: " + errno : what + Inventory());
-    }
-
-    /// <summary>What is free, by order and type, and what the bounds are: the text of an out-of-memory message.</summary>
-    private string Inventory()
-    {
-        ArenaStatistics now = GetStatistics();
-        StringBuilder text = new();
-        text.Append(CultureInfo.InvariantCulture, $"cap {now.CapBytes}, allocated {now.AllocatedBytes}, ");
-        text.Append(CultureInfo.InvariantCulture, $"reserve {Plan.Marks.Min << PageblockLimits.PageShift}, unreached {now.UnreachedBytes}, ");
-        text.Append(CultureInfo.InvariantCulture, $"in threads' pages {now.ThreadPagesBytes}, in reactor {now.InReactorBytes}, ");
-        text.Append(CultureInfo.InvariantCulture, $"isolated {now.IsolatedBytes}, inflated {now.InflatedBytes}, quarantined {now.QuarantinedBytes} bytes; free blocks:");
-        foreach (FreeBlocks free in now.Free)
-        {
-            text.Append(CultureInfo.InvariantCulture, $" {free.Type} order {free.Order} x {free.Raw + free.Treated};");
-        }
-
-        text.Append(now.Free.Count == 0 ? " none" : "");
-        foreach (Zone zone in _zones)
-        {
-            if (zone.GrowthError != Errno.None)
-            {
-                text.Append(CultureInfo.InvariantCulture, $"; zone {zone.Number} could not grow: {zone.GrowthError}");
-            }
-        }
-
-        return text.ToString();
     }
 }

@@ -51,6 +51,11 @@ public sealed partial class PageArena
     {
         if (!TryFindBlock(block, out Pfn pfn, out Page* head))
         {
+            if (_atCap.Outside.TryFree((nuint)block))
+            {
+                return;
+            }
+
             ThrowNotABlock(block);
         }
 

@@ -1,6 +1,5 @@
 using System;
 using System.Globalization;
-using LowLevel.Interop.Linux;
 using LowLevel.Native;
 
 namespace LowLevel.Allocator;
@@ -14,7 +13,8 @@ public sealed partial class PageArena
     /// <param name="flags">How to go about it.</param>
     /// <returns>The first byte: aligned to 2 MiB above 4 MiB, else to the next power of two of the size.</returns>
     /// <exception cref="ArgumentOutOfRangeException">0 bytes, or unknown flags.</exception>
-    /// <exception cref="OutOfMemoryException">No run of free pageblocks is long enough, or the cap forbids it.</exception>
+    /// <exception cref="OutOfMemoryException">No run of free pageblocks is long enough, or the cap forbids it, for as long as
+    /// <see cref="PageArenaOptions.CapPolicy"/> lets it wait. Or Populate failed; the message names the errno.</exception>
     /// <exception cref="ObjectDisposedException">The arena was disposed.</exception>
     public unsafe void* AllocateRange(nuint bytes, AllocationFlags flags = AllocationFlags.None)
     {
@@ -28,15 +28,9 @@ public sealed partial class PageArena
         try
         {
             ulong pages = (bytes - 1 >> PageblockLimits.PageShift) + 1;
-            if (bytes > SizeBytes || !TryTakeRange(pages, flags, out Pfn pfn, out bool zero))
+            if (!Serve(new Demand(pages, MigrateType.Unmovable, flags, IsRange: true), out void* range, out string? failure))
             {
-                throw new OutOfMemoryException(string.Create(CultureInfo.InvariantCulture, $"no range of {bytes} bytes: ") + Inventory());
-            }
-
-            void* range = _base + pfn.ByteOffset;
-            if (!Furnish(range, (nuint)pages << PageblockLimits.PageShift, flags, zero, out Errno errno))
-            {
-                throw new OutOfMemoryException(string.Create(CultureInfo.InvariantCulture, $"no range of {bytes} bytes: MADV_POPULATE_WRITE failed: {errno}"));
+                throw new OutOfMemoryException(string.Create(CultureInfo.InvariantCulture, $"no range of {bytes} bytes: ") + failure + Inventory());
             }
 
             return range;
@@ -50,6 +44,13 @@ public sealed partial class PageArena
     private bool TryTakeRange(ulong pages, AllocationFlags flags, out Pfn pfn, out bool zero)
     {
         Order order = Order.ForPages(pages);
+        if (pages > _memory.Bytes >> PageblockLimits.PageShift)
+        {
+            pfn = default;
+            zero = false;
+            return false;
+        }
+
         if (order > Order.Max)
         {
             return TryTakeLongRange(pages, flags, out pfn, out zero);

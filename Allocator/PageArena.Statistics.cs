@@ -86,6 +86,7 @@ public sealed partial class PageArena
             treated -= isolatedTreated;
         }
 
+        (long outsideBytes, long outsideBlocks) = _atCap.Outside.Count();
         long cached = _threads.Pages;
         long taken = (long)Budget.TakenPages - (long)inflated - cached;
         List<FreeBlocks> blocks = [];
@@ -109,6 +110,8 @@ public sealed partial class PageArena
             InflatedBytes = Bytes(inflated),
             QuarantinedBytes = Bytes(quarantined),
             MetadataBytes = metadata + _threads.MetadataBytes,
+            FallBackBytes = outsideBytes,
+            FallBackBlocks = outsideBlocks,
             Cycles = Aerator.Cycles,
             PagesTreated = Aerator.PagesTreated,
             LostBatches = Aerator.LostBatches,

@@ -22,6 +22,7 @@ public sealed partial class PageArena : IDisposable
     private readonly bool _usesThreadPages;
     private readonly bool _checks;
     private readonly uint? _poison;
+    private readonly AtCap _atCap; // one reference: what the fast path reads stays within short offsets
     private readonly int _quickGate; // the arena's number; -1, which no gate holds, where every block takes the slow path
     private readonly unsafe byte* _base;
     private readonly PageMap _map;
@@ -45,7 +46,9 @@ public sealed partial class PageArena : IDisposable
         _poison = options.PoisonValue;
         Id = Interlocked.Increment(ref s_created);
         _quickGate = _checks || _poison is not null ? -1 : Id;
-        Budget = new Budget(plan.CapPages, plan.Marks) { Emptied = EndIfEmpty };
+        ulong bound = plan.CapFollowsLimit ? plan.Bytes >> PageblockLimits.PageShift : plan.CapPages;
+        Budget = new Budget(bound, plan.CapPages, plan.Marks) { Emptied = EndIfEmpty };
+        _atCap = new AtCap(options.CapPolicy, options.CapTimeout, options.Aeration.Clock, new OutsideBlocks(os, options));
         _zones = new Zone[plan.Zones.Length];
         ulong zonePagesInAll = plan.Bytes >> PageblockLimits.PageShift;
         for (int i = 0; i < _zones.Length; i++)
@@ -199,8 +202,8 @@ public sealed partial class PageArena : IDisposable
     }
 
     /// <summary>Refuses new work, ends treatment, and unmaps the arena when its last block has come back: blocks in use stay valid until
-    /// they are freed. Harmless when repeated. Waits at most about twice <see cref="AerationOptions.HostTimeout"/>; memory that a lost
-    /// host may still touch is then left mapped.</summary>
+    /// they are freed. Threads that wait at the cap get an <see cref="ObjectDisposedException"/>. Harmless when repeated. Waits at most
+    /// about twice <see cref="AerationOptions.HostTimeout"/>; memory that a lost host may still touch is then left mapped.</summary>
     public void Dispose()
     {
         Interlocked.Increment(ref _pins);
@@ -210,6 +213,7 @@ public sealed partial class PageArena : IDisposable
             return;
         }
 
+        Budget.Close();
         _threads.Close();
         Aerator.Close();
         if (ArenaEvents.Log.IsEnabled(EventLevel.Informational, ArenaEvents.Keywords.Lifecycle))

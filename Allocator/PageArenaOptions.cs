@@ -25,6 +25,23 @@ public enum ArenaBacking
     Memfd,
 }
 
+/// <summary>What becomes of an allocation that the arena cannot serve: the cap is reached, or no block or run is free, even after draining,
+/// deflating and waiting for the reactor.</summary>
+public enum CapPolicy
+{
+    /// <summary>OutOfMemoryException (false from <see cref="PageArena.TryAllocatePages"/>). The default.</summary>
+    Throw,
+
+    /// <summary>The thread blocks until memory comes back or <see cref="PageArenaOptions.CapTimeout"/> has passed, then as
+    /// <see cref="Throw"/>. Who waits is served in the order of coming; a thread that finds memory free without waiting may be quicker. While
+    /// anybody waits, threads keep no freed blocks for themselves. Never waits: an <see cref="AllocationFlags.Atomic"/> request.</summary>
+    Wait,
+
+    /// <summary>Memory from the operating system, outside the arena and its cap, a mapping of its own for each block: slow (microseconds and
+    /// faults), aligned as the arena's, and unmapped by <see cref="PageArena.FreePages"/>. See <see cref="ArenaStatistics.FallBackBytes"/>.</summary>
+    FallBack,
+}
+
 /// <summary>Who carries out treatment.</summary>
 public enum AerationContext
 {
@@ -63,9 +80,18 @@ public sealed class PageArenaOptions
     /// else four times the machine's memory. Reserved, not resident: it costs nothing until used.</summary>
     public nuint SizeBytes { get; set; }
 
-    /// <summary>The bound on bytes taken from the arena at one time. Null: the memory cgroup's limit, else the machine's memory.
-    /// Blocks that rest in the threads' pages count until they are drained, which happens before an allocation fails.</summary>
+    /// <summary>The bound on bytes taken from the arena at one time. Null: three quarters of the memory cgroup's limit (or of the machine's
+    /// memory, if that is less or there is no limit), so that a quarter is left for the GC's heap, stacks and code; it follows the limit
+    /// when that changes, within about a second, while treatment runs. Below what is taken it stops at what is taken, and falls further as that
+    /// comes back. Blocks that rest in the threads' pages count until they are drained, which happens before an allocation fails.</summary>
     public nuint? CapBytes { get; set; }
+
+    /// <summary>What becomes of an allocation at the cap. Default <see cref="CapPolicy.Throw"/>.</summary>
+    public CapPolicy CapPolicy { get; set; }
+
+    /// <summary>How long an allocation may wait under <see cref="CapPolicy.Wait"/>, 1 ms to one day, by
+    /// <see cref="AerationOptions.Clock"/>. Default 10 s.</summary>
+    public TimeSpan CapTimeout { get; set; } = TimeSpan.FromSeconds(10);
 
     /// <summary>The reserve, bytes (the kernel's min_free_kbytes): the last bytes under the cap are for
     /// <see cref="AllocationFlags.Atomic"/> only. Null: by the kernel's formula, the square root of 16 times the bound in KiB, 128 KiB
@@ -74,6 +100,9 @@ public sealed class PageArenaOptions
 
     /// <summary>Huge-page advice. Default <see cref="HugePages.Advise"/>.</summary>
     public HugePages HugePages { get; set; }
+
+    /// <summary>Leaves the arena's pages out of core dumps (MADV_DONTDUMP); the bookkeeping stays in. Default false.</summary>
+    public bool ExcludeFromDumps { get; set; }
 
     /// <summary>What backs the arena. Default <see cref="ArenaBacking.Anonymous"/>.</summary>
     public ArenaBacking Backing { get; set; }
@@ -126,8 +155,14 @@ public sealed class AerationOptions
     public int ReactorCapacity { get; set; } = 256;
 
     /// <summary>The least time from <see cref="PageArena.FreePages"/> to treatment, 0 to one day; what rests is treated between 1.0 and
-    /// 1.25 times this later. 0: at the high-water mark, at once. Default 1 s.</summary>
+    /// 1.25 times this later, sooner under <see cref="RespondToPressure"/>. 0: at the high-water mark, at once. Default 1 s.</summary>
     public TimeSpan Delay { get; set; } = TimeSpan.FromSeconds(1);
+
+    /// <summary>Whether a shortage of memory shortens <see cref="Delay"/>. About once a second the worker reads what the memory cgroup is
+    /// charged (without file pages that the kernel can drop at once) against its limit, and the stalls that the kernel counts (PSI, where it
+    /// does): from 90 % or stalls in 5 % of the time on, the delay is a quarter; from 97 % or 20 % on, it is 0 and nothing is kept for reuse.
+    /// Files that are missing or unreadable say nothing. Default true.</summary>
+    public bool RespondToPressure { get; set; } = true;
 
     /// <summary>How long the host may take over one batch before it is taken for lost, 1 ms to 10 minutes. Default 2 s.</summary>
     public TimeSpan HostTimeout { get; set; } = TimeSpan.FromSeconds(2);
@@ -158,6 +193,8 @@ public enum AllocationFlags
     /// <summary>May use the reserve (the min watermark and the HighAtomic pageblocks); never waits for the reactor.</summary>
     Atomic = 2,
 
-    /// <summary>Makes the block resident now (MADV_POPULATE_WRITE); a failure is told by its errno instead of by a fault later.</summary>
+    /// <summary>Makes the block resident now (MADV_POPULATE_WRITE, Linux 5.14): a failure is an <see cref="OutOfMemoryException"/> that names
+    /// the errno, instead of a fault later. An older kernel (EINVAL) does not know the call: there each page is touched, and what fails
+    /// then fails as a fault does.</summary>
     Populate = 4,
 }

@@ -10,11 +10,6 @@ namespace LowLevel.Allocator;
 /// <para>All members may be called from any thread.</para></summary>
 public sealed class Aerator
 {
-    /// <summary>A block freed in epoch e has rested when five epochs have begun since: four whole ones, each at least Delay / 4.</summary>
-    private const ulong RestingEpochs = 5;
-
-    private static readonly TimeSpan s_idlePeriod = TimeSpan.FromMilliseconds(250);
-
     private static readonly TimeSpan s_leastSleep = TimeSpan.FromMilliseconds(1);
 
     private readonly PageArena _arena;
@@ -22,7 +17,7 @@ public sealed class Aerator
     private readonly PageArenaOptions _arenaOptions;
     private readonly TreatmentSeams _seams;
     private readonly TimeProvider _clock;
-    private readonly TimeSpan _period;
+    private readonly MemoryWatch? _watch;
     private readonly Lock _treatment = new();
     private readonly Lock _starting = new();
     private readonly PageblockBacking _backing;
@@ -31,6 +26,7 @@ public sealed class Aerator
     private TreatmentDrive? _drive;
     private IBalloonLink? _link;
     private Worker? _worker;
+    private Pace _pace;
     private long _epochBegan;
     private int _pressed;
     private bool _closed;
@@ -43,20 +39,23 @@ public sealed class Aerator
         _options = options.Aeration;
         _clock = _options.Clock;
         _backing = new PageblockBacking(arena.System, arena.Memory, options);
-        bool rests = _options.Delay > TimeSpan.Zero;
-        _period = rests ? TimeSpan.FromTicks(Math.Max(_options.Delay.Ticks / 4, TimeSpan.TicksPerMillisecond)) : s_idlePeriod;
         foreach (Zone zone in arena.Zones)
         {
-            zone.RestEpochs = rests ? RestingEpochs : 0;
             zone.IsHugeBacked = _backing.IsHuge;
         }
 
-        arena.Epoch = RestingEpochs; // so that "freed in epoch 0" has rested from the start
+        SetPace(MemoryPressure.None);
+        _watch = seams.WatchesMemory && (_options.RespondToPressure || arena.Plan.CapFollowsLimit) ? new MemoryWatch(arena, _options) : null;
+        arena.Epoch = Pace.RestingEpochs; // so that "freed in epoch 0" has rested from the start
         _epochBegan = _clock.GetTimestamp();
     }
 
     /// <summary>Whether treatment is running.</summary>
     public bool IsRunning => Volatile.Read(ref _worker) is not null;
+
+    /// <summary>How short memory was when it was last looked at; <see cref="MemoryPressure.None"/> where nothing looks
+    /// (<see cref="AerationOptions.RespondToPressure"/>).</summary>
+    public MemoryPressure Pressure => _watch?.Pressure ?? MemoryPressure.None;
 
     /// <summary>Where the reactor is; a hint.</summary>
     public Stage Stage => _reactor?.Stage ?? Stage.Idle;
@@ -75,6 +74,9 @@ public sealed class Aerator
 
     /// <summary>Batches refused, failed or lost since.</summary>
     public long LostBatches => _reactor?.LostBatches ?? 0;
+
+    /// <summary>Whether the calling thread is inside a round, where it must not wait for others.</summary>
+    internal bool IsHeldByCurrentThread => _treatment.IsHeldByCurrentThread;
 
     internal ulong InflatedPages => _link?.InflatedPages ?? 0;
 
@@ -105,7 +107,7 @@ public sealed class Aerator
                 _marks = new HighWaterMarks(_arena.Plan.MinimumOrder, capacity, _options.Context == AerationContext.FreeingThread);
                 BatchCare care = new(_backing);
                 _reactor = new Reactor(_link.Device, _marks, care, _options.ReactorCapacity, _options.HostTimeout);
-                _drive = new TreatmentDrive(_arena, _reactor, _marks, care);
+                _drive = new TreatmentDrive(_arena, _reactor, _marks, care) { KeepsStock = _pace.KeepsStock };
             }
 
             Worker worker = new(_clock, UntilNextEpoch, Pass);
@@ -220,11 +222,17 @@ public sealed class Aerator
         {
             if (IsRunning)
             {
+                if (_watch is not null && _watch.Look())
+                {
+                    SetPace(_watch.Pressure);
+                }
+
                 AdvanceEpoch();
                 _arena.Threads.DrainRested();
                 _link!.Service();
                 Relieve();
                 _drive!.Rested();
+                _arena.Budget.WakeFirst(); // not for lack of budget alone does an allocation fail
             }
         }
     }
@@ -279,11 +287,31 @@ public sealed class Aerator
         }
     }
 
-    /// <summary>How long until the next epoch may begin; what the worker sleeps. Counted from the epoch and not from the last pass: a
+    /// <summary>What rests under one pace goes on under the next: an epoch counts as one, however long it was to be.</summary>
+    private void SetPace(MemoryPressure pressure)
+    {
+        _pace = Pace.For(_options.Delay, pressure);
+        foreach (Zone zone in _arena.Zones)
+        {
+            zone.RestEpochs = _pace.RestEpochs;
+        }
+
+        if (_drive is not null)
+        {
+            _drive.KeepsStock = _pace.KeepsStock;
+        }
+    }
+
+    /// <summary>How long until the next epoch may begin, or memory is looked at; what the worker sleeps. Counted from the epoch and not from the last pass: a
     /// pass that a signal brought forward must not make the others late.</summary>
     private TimeSpan UntilNextEpoch()
     {
-        TimeSpan left = _period - _clock.GetElapsedTime(Volatile.Read(ref _epochBegan));
+        TimeSpan left = _pace.Period - _clock.GetElapsedTime(Volatile.Read(ref _epochBegan));
+        if (_watch is not null && _watch.UntilNextLook < left)
+        {
+            left = _watch.UntilNextLook;
+        }
+
         return left > s_leastSleep ? left : s_leastSleep;
     }
 
@@ -291,7 +319,7 @@ public sealed class Aerator
     private void AdvanceEpoch()
     {
         long now = _clock.GetTimestamp();
-        if (_clock.GetElapsedTime(_epochBegan, now) >= _period)
+        if (_clock.GetElapsedTime(_epochBegan, now) >= _pace.Period)
         {
             Volatile.Write(ref _epochBegan, now);
             _arena.Epoch++;

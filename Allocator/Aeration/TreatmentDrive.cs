@@ -27,7 +27,10 @@ internal sealed class TreatmentDrive
     }
 
     /// <summary>Pages that are kept resident and free.</summary>
-    public ulong Stock => _workingSet.Stock;
+    public ulong Stock => KeepsStock ? _workingSet.Stock : 0;
+
+    /// <summary>Whether anything is kept. Not while memory is very short; what would be is still reckoned.</summary>
+    public bool KeepsStock { get; set; } = true;
 
     private bool ByPolicy => _arena.Plan.ByPolicy;
 
@@ -48,9 +51,9 @@ internal sealed class TreatmentDrive
     {
         _care.SplitAgain();
         long allowance = long.MaxValue;
-        if (ByPolicy && _workingSet.Stock != 0)
+        if (ByPolicy && Stock != 0)
         {
-            allowance = -(long)_workingSet.Stock;
+            allowance = -(long)Stock;
             foreach (Zone zone in _arena.Zones)
             {
                 allowance += (long)zone.RawPages;

@@ -5,8 +5,9 @@ namespace LowLevel.Allocator;
 /// <summary>What a test replaces in an arena's treatment.</summary>
 /// <param name="Balloon">Makes the balloon and its device.</param>
 /// <param name="HasWorker">Whether timed passes run on a thread; without, the test calls <see cref="Aerator.Pass"/> itself.</param>
-internal sealed record TreatmentSeams(Func<PageArena, PageArenaOptions, IBalloonLink> Balloon, bool HasWorker)
+/// <param name="WatchesMemory">Whether passes look at the cgroup's limit and the pressure; a test that counts epochs wants no machine's.</param>
+internal sealed record TreatmentSeams(Func<PageArena, PageArenaOptions, IBalloonLink> Balloon, bool HasWorker, bool WatchesMemory = false)
 {
-    /// <summary>The in-process balloon and a worker thread.</summary>
-    public static TreatmentSeams Default { get; } = new(BalloonLink.Create, HasWorker: true);
+    /// <summary>The in-process balloon, a worker thread, and an eye on memory.</summary>
+    public static TreatmentSeams Default { get; } = new(BalloonLink.Create, HasWorker: true, WatchesMemory: true);
 }

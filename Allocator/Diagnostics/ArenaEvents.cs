@@ -128,6 +128,21 @@ internal sealed class ArenaEvents : EventSource
         Write(11, 1, &data);
     }
 
+    /// <summary>Arena <paramref name="arena"/> found memory to be shorter or less short than before, and treats sooner or later from now on:
+    /// bytes charged of the bytes allowed (0 where not told), and stalls in percent of the last 10 s.</summary>
+    [Event(30, Level = EventLevel.Informational, Keywords = Keywords.Treatment, Message = "arena {0}: pressure {1}; {2} of {3} bytes, stalled {4} %")]
+    public unsafe void PressureChanged(int arena, MemoryPressure pressure, long charge, long limit, double stalledPercent)
+    {
+        // Sound: as in ArenaCreated.
+        EventData* data = stackalloc EventData[5];
+        Put(data, 0, &arena);
+        Put(data, 1, &pressure);
+        Put(data, 2, &charge);
+        Put(data, 3, &limit);
+        Put(data, 4, &stalledPercent);
+        Write(30, 5, data);
+    }
+
     [NonEvent]
     [UnconditionalSuppressMessage("Trimming", "IL2026", Justification = "Every argument of every event is a number, an enumeration or a string.")]
     private unsafe void Write(int id, int count, EventData* data) => WriteEventCore(id, count, data);

@@ -34,8 +34,10 @@ internal static class ArenaVerifier
         }
 
         Require(cached == inBins, "pages whose head says Cached == pages in threads' stacks", cached, inBins);
-        Require(arena.Budget.TakenPages >= outside, "budget taken >= pages with users, threads and balloon", arena.Budget.TakenPages, outside);
-        Require(arena.Budget.TakenPages <= arena.Budget.CapPages, "budget taken <= cap", arena.Budget.TakenPages, arena.Budget.CapPages);
+        (ulong taken, ulong cap) = arena.Budget.Read();
+        Require(taken >= outside, "budget taken >= pages with users, threads and balloon", taken, outside);
+        Require(taken <= cap, "budget taken <= cap", taken, cap);
+        arena.Outside.Verify((nuint)arena.Memory.Base, arena.SizeBytes);
     }
 
     private static void VerifyCounters(Zone zone, ZoneTally tally)

@@ -16,6 +16,7 @@ internal sealed class ThreadPagesRegistry
     private readonly Lock _lock = new();
     private readonly List<ThreadPages> _all = [];
     private int _created;
+    private int _shut;
     private bool _closed;
 
     /// <summary>The registry of an arena.</summary>
@@ -45,6 +46,11 @@ internal sealed class ThreadPagesRegistry
             ReapEnded();
             mine.RemoveAll(static old => old.Arena.IsDisposed);
             ThreadPages made = new(_arena, Thread.CurrentThread, _arena.PreferredZone(_created++));
+            if (_shut != 0)
+            {
+                made.Freeze();
+            }
+
             _all.Add(made);
             mine.Add(made);
             ThreadPages.Last = made;
@@ -105,6 +111,34 @@ internal sealed class ThreadPagesRegistry
 
     /// <summary>Gives back what has rested, and all that ended threads have left.</summary>
     public bool DrainRested() => Drain(restedOnly: true, close: false);
+
+    /// <summary>Gives everything back, and until <see cref="Reopen"/> every thread goes to the zones, so that what is freed anywhere reaches the
+    /// budget at once: somebody waits for it. Counted: open again when the last one has reopened.</summary>
+    public void Shut()
+    {
+        lock (_lock)
+        {
+            if (_shut++ == 0)
+            {
+                ReapEnded();
+                Freeze(_all);
+                foreach (ThreadPages one in _all)
+                {
+                    DrainFrozen(one, restedOnly: false);
+                }
+            }
+        }
+    }
+
+    /// <summary>Ends one <see cref="Shut"/>.</summary>
+    public void Reopen()
+    {
+        lock (_lock)
+        {
+            _shut--;
+            Thaw(_all);
+        }
+    }
 
     /// <summary>Gives everything back, for good: the threads' pages stay frozen, so that every thread goes to the zones.</summary>
     public void Close() => Drain(restedOnly: false, close: true);
@@ -183,7 +217,7 @@ internal sealed class ThreadPagesRegistry
 
     private void Thaw(List<ThreadPages> all)
     {
-        if (_closed)
+        if (_closed || _shut != 0)
         {
             return;
         }

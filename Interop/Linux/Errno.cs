@@ -40,4 +40,6 @@ public enum Errno
     ENOSYS = 38,
     /// <summary>Operation not supported.</summary>
     EOPNOTSUPP = 95,
+    /// <summary>Timed out.</summary>
+    ETIMEDOUT = 110,
 }

@@ -14,8 +14,11 @@ internal interface IOperatingSystem
     ulong PhysicalMemoryBytes { get; }
 
     /// <summary>The memory limit of the cgroup this process is in (v2 memory.max, v1 memory.limit_in_bytes), the least over
-    /// its ancestors; null where there is none.</summary>
+    /// its ancestors, as it is now; null where there is none.</summary>
     ulong? CgroupMemoryLimitBytes { get; }
+
+    /// <summary>How memory stands now: limit, charge, stalls. Reads a handful of files.</summary>
+    MemoryReading ReadMemory();
 
     /// <summary>When the system backs anonymous memory by huge pages (/sys/kernel/mm/transparent_hugepage/enabled), as it is now;
     /// <see cref="HugePageMode.Never"/> where it does not say.</summary>

@@ -31,13 +31,14 @@ internal sealed class LinuxSystem : IOperatingSystem
     private const int NoDescriptor = -1;
 
     private readonly int[] _nodes;
+    private readonly MemoryCgroup? _group; // that the process started in
     private int _self = NoDescriptor;
 
     private LinuxSystem()
     {
         PageSize = checked((int)Native.sysconf(SysconfPageSize));
         PhysicalMemoryBytes = (ulong)Native.sysconf(SysconfPhysicalPages) * (ulong)PageSize;
-        CgroupMemoryLimitBytes = MemoryCgroup.OfThisProcess()?.EffectiveLimitBytes;
+        _group = MemoryCgroup.OfThisProcess();
         _nodes = ParseNodes(ReadOrEmpty("/sys/devices/system/node/has_memory"));
     }
 
@@ -48,7 +49,7 @@ internal sealed class LinuxSystem : IOperatingSystem
 
     public ulong PhysicalMemoryBytes { get; }
 
-    public ulong? CgroupMemoryLimitBytes { get; }
+    public ulong? CgroupMemoryLimitBytes => _group?.EffectiveLimitBytes;
 
     public HugePageMode HugePageMode
     {
@@ -64,6 +65,8 @@ internal sealed class LinuxSystem : IOperatingSystem
     public ReadOnlySpan<int> MemoryNodes => _nodes;
 
     public int CurrentNode => _nodes.Length > 1 && TryCurrentNode(out int node) && Array.BinarySearch(_nodes, node) >= 0 ? node : _nodes[0];
+
+    public MemoryReading ReadMemory() => MemoryReading.Of(_group, "/proc/pressure/memory");
 
     public Errno MapAnonymous(nuint bytes, MemoryProtection protection, out nint address) =>
         Map(0, bytes, protection, MapPrivateFlag | MapAnonymousFlag | MapNoReserveFlag, -1, 0, out address);

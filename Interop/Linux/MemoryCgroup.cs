@@ -29,7 +29,7 @@ internal sealed class MemoryCgroup
     public string Folder { get; }
 
     /// <summary>Bytes charged to the group and its children now (memory.current, memory.usage_in_bytes); null where not told.</summary>
-    public ulong? ChargeBytes => ReadNumber(Folder, Version == 2 ? "memory.current" : "memory.usage_in_bytes");
+    public ulong? ChargeBytes => ReadNumber(Folder, ChargeFile);
 
     /// <summary>The highest charge so far (memory.peak, Linux 5.19; memory.max_usage_in_bytes).</summary>
     public ulong? PeakBytes => ReadNumber(Folder, Version == 2 ? "memory.peak" : "memory.max_usage_in_bytes");
@@ -42,14 +42,32 @@ internal sealed class MemoryCgroup
             ulong? least = null;
             for (string? folder = Folder; folder is not null && IsInside(folder, _root); folder = Path.GetDirectoryName(folder))
             {
-                ulong? limit = ReadNumber(folder, Version == 2 ? "memory.max" : "memory.limit_in_bytes");
-                if (limit < Version1Unlimited && !(limit >= least))
-                {
-                    least = limit;
-                }
+                ulong? limit = LimitOf(folder);
+                least = limit is null || limit >= least ? least : limit;
             }
 
             return least;
+        }
+    }
+
+    /// <summary>Of the group and the groups above it, the one nearest to its own limit: bytes charged, less the file pages that the kernel can
+    /// drop at once, and the limit; null where none has a limit or tells its charge.</summary>
+    public (ulong Charge, ulong Limit)? Tightest
+    {
+        get
+        {
+            (ulong Charge, ulong Limit)? tightest = null;
+            for (string? folder = Folder; folder is not null && IsInside(folder, _root); folder = Path.GetDirectoryName(folder))
+            {
+                if (LimitOf(folder) is ulong limit && ReadNumber(folder, ChargeFile) is ulong charge)
+                {
+                    charge -= Math.Min(charge, InactiveFileBytes(folder));
+                    bool isTighter = tightest is not (ulong, ulong) other || (UInt128)charge * other.Limit > (UInt128)other.Charge * limit;
+                    tightest = isTighter ? (charge, limit) : tightest;
+                }
+            }
+
+            return tightest;
         }
     }
 
@@ -162,6 +180,26 @@ internal sealed class MemoryCgroup
         }
     }
 
+    private string ChargeFile => Version == 2 ? "memory.current" : "memory.usage_in_bytes";
+
+    private ulong? LimitOf(string folder) =>
+        ReadNumber(folder, Version == 2 ? "memory.max" : "memory.limit_in_bytes") is ulong limit && limit < Version1Unlimited ? limit : null;
+
+    /// <summary>From memory.stat, with the groups below: inactive_file in version 2, total_inactive_file in version 1.</summary>
+    private ulong InactiveFileBytes(string folder)
+    {
+        string field = Version == 2 ? "inactive_file " : "total_inactive_file ";
+        foreach (string line in Lines(ReadText(folder, "memory.stat") ?? ""))
+        {
+            if (line.StartsWith(field, StringComparison.Ordinal))
+            {
+                return ParseNumber(line.AsSpan(field.Length)) ?? 0;
+            }
+        }
+
+        return 0;
+    }
+
     private static MemoryCgroup? FindMount(string mountText, int version, string path)
     {
         foreach (string line in Lines(mountText))
@@ -221,12 +259,16 @@ internal sealed class MemoryCgroup
 
     private static string[] Lines(string text) => text.Split('\n', StringSplitOptions.RemoveEmptyEntries);
 
-    private static ulong? ReadNumber(string folder, string file)
+    private static ulong? ReadNumber(string folder, string file) => ReadText(folder, file) is string text ? ParseNumber(text) : null;
+
+    private static ulong? ParseNumber(ReadOnlySpan<char> text) =>
+        ulong.TryParse(text.Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out ulong value) ? value : null;
+
+    private static string? ReadText(string folder, string file)
     {
         try
         {
-            string text = File.ReadAllText(Path.Combine(folder, file));
-            return ulong.TryParse(text.AsSpan().Trim(), NumberStyles.None, CultureInfo.InvariantCulture, out ulong value) ? value : null;
+            return File.ReadAllText(Path.Combine(folder, file));
         }
         catch (IOException)
         {

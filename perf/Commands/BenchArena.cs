@@ -17,12 +17,13 @@ internal static class BenchArena
         Zones = 1,
         ThreadPages = false,
 
-        // Within an hour nothing has rested: the worker, if it is woken, finds nothing to do.
+        // Within an hour nothing has rested, and no shortage of memory shortens that: the worker finds nothing to do.
         Aeration = new AerationOptions
         {
             Context = context,
             MinimumOrder = minimumOrder,
             Delay = TimeSpan.FromHours(1),
+            RespondToPressure = false,
             ReactorCapacity = capacity,
             OneRangePerCall = oneRangePerCall,
         },

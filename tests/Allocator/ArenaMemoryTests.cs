@@ -92,6 +92,52 @@ public sealed class ArenaMemoryTests
         Assert.Equal(0ul, probe.Arena.Budget.TakenPages);
     }
 
+    [Theory]
+    [InlineData(ArenaBacking.Anonymous, false)]
+    [InlineData(ArenaBacking.Anonymous, true)]
+    [InlineData(ArenaBacking.Memfd, false)]
+    [InlineData(ArenaBacking.Memfd, true)]
+    public unsafe void Pages_are_left_out_of_core_dumps_where_that_is_asked_for_and_bookkeeping_is_not(ArenaBacking backing, bool overcommitRefused)
+    {
+        foreach (bool exclude in new[] { false, true })
+        {
+            // Two pieces of 64 MiB, one opened and one not: what was said of the whole holds for both.
+            using ArenaProbe probe = new(128, o => (o.Backing, o.ExcludeFromDumps) = (backing, exclude), System(overcommitRefused));
+            Use(probe, probe.Take(10));
+            IReadOnlyList<Mapping> pages = Smaps.Overlapping((nuint)probe.Arena.BaseAddress, probe.Arena.SizeBytes);
+            Assert.NotEmpty(pages);
+            Assert.All(pages, mapping => Assert.Equal(exclude, mapping.VmFlags.Contains("dd")));
+            Assert.All(Smaps.Overlapping((nuint)probe.Arena.Memory.ZoneAt(0), 4096), mapping => Assert.DoesNotContain("dd", mapping.VmFlags));
+        }
+    }
+
+    [Fact]
+    public void A_kernel_that_refuses_to_leave_pages_out_of_dumps_runs_the_arena_all_the_same()
+    {
+        FaultyOperatingSystem os = new();
+        os.FailAlways(SystemCall.Advise, Errno.EINVAL, MemoryAdvice.DontDump);
+        using ArenaProbe probe = new(8, o => o.ExcludeFromDumps = true, os);
+        Use(probe, probe.Take(0));
+    }
+
+    [Theory]
+    [InlineData(1ul)]
+    [InlineData(600ul)]
+    [InlineData(1500ul)]
+    public unsafe void Without_MADV_POPULATE_WRITE_each_page_is_touched_and_what_reads_zero_still_does(ulong pages)
+    {
+        FaultyOperatingSystem os = new();
+        using ArenaProbe probe = new(16, null, os);
+        os.FailAlways(SystemCall.Advise, Errno.EINVAL, MemoryAdvice.PopulateWrite);
+        uint range = probe.TakeRange(pages, AllocationFlags.Populate | AllocationFlags.Zeroed);
+        Assert.Equal((long)pages, KernelView.ResidentPages((nint)probe.AddressOf(range), (nuint)pages << 12));
+        Assert.False(new Span<byte>(probe.AddressOf(range), (int)pages << 12).ContainsAnyExcept((byte)0));
+        uint block = probe.Take(2, MigrateType.Movable, AllocationFlags.Populate);
+        Assert.Equal(4, KernelView.ResidentPages((nint)probe.AddressOf(block), 4 << 12));
+        probe.Free(range, block);
+        probe.Arena.Verify();
+    }
+
     [Fact]
     public void The_mappings_carry_their_names_in_smaps()
     {

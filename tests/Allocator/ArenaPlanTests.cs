@@ -19,6 +19,9 @@ public sealed class ArenaPlanTests
         ("CapBytes", o => o.CapBytes = 4095, 4095ul, "4096 and above"),
         ("CapBytes", o => o.CapBytes = 0, 0ul, "4096 and above"),
         ("MinFreeBytes", o => (o.CapBytes, o.MinFreeBytes) = (1 << 20, (1 << 20) + 1), (nuint)(1 << 20) + 1, "0 to CapBytes"),
+        ("CapPolicy", o => o.CapPolicy = (CapPolicy)3, (CapPolicy)3, "Throw, Wait, FallBack"),
+        ("CapTimeout", o => o.CapTimeout = TimeSpan.Zero, TimeSpan.Zero, "1 ms to 1 day"),
+        ("CapTimeout", o => o.CapTimeout = TimeSpan.MaxValue, TimeSpan.MaxValue, "1 ms to 1 day"),
         ("Zones", o => o.Zones = 0, 0, "1 to 64"),
         ("Zones", o => o.Zones = -1, -1, "1 to 64"),
         ("Zones", o => o.Zones = 65, 65, "1 to 64"),
@@ -83,11 +86,25 @@ public sealed class ArenaPlanTests
     [Theory]
     [InlineData(4ul << 30, 16ul << 30)]
     [InlineData(null, 32ul << 30)]
-    public void The_default_size_is_four_times_the_cgroup_s_limit_or_else_the_machine_s_memory(ulong? limit, ulong size)
+    [InlineData(64ul << 30, 32ul << 30)]
+    public void The_default_size_is_four_times_the_cgroup_s_limit_or_else_the_machine_s_memory_and_the_cap_three_quarters_of_it(ulong? limit, ulong size)
     {
         FaultyOperatingSystem os = new() { CgroupMemoryLimitBytes = limit, PhysicalMemoryBytes = 8ul << 30 };
         ArenaPlan plan = ArenaPlan.From(new PageArenaOptions(), os);
-        Assert.Equal((size, size / 4 / 4096), ((ulong)plan.Bytes, plan.CapPages));
+        Assert.Equal((size, size / 4 / 4096 * 3 / 4), ((ulong)plan.Bytes, plan.CapPages));
+        Assert.True(plan.CapFollowsLimit);
+    }
+
+    [Theory]
+    [InlineData(0ul, 1ul)]
+    [InlineData(4096ul, 1ul)]
+    [InlineData(8ul << 20, 1536ul)]
+    [InlineData(1ul << 40, 2048ul)]
+    [InlineData(null, 2048ul)]
+    public void A_cap_that_follows_the_limit_is_three_quarters_of_it_at_least_a_page_and_at_most_the_arena(ulong? limit, ulong pages)
+    {
+        FaultyOperatingSystem os = new() { CgroupMemoryLimitBytes = 1 << 30, PhysicalMemoryBytes = 8ul << 30 };
+        Assert.Equal(pages, ArenaPlan.From(new PageArenaOptions { SizeBytes = 8 << 20, Zones = 1 }, os).CapPagesFor(limit, os));
     }
 
     [Fact]

@@ -27,6 +27,9 @@ internal sealed class FakeBalloon : IBalloonLink, ITreatmentDevice
     /// <summary>What the device takes per batch.</summary>
     public int Capacity { get; set; } = 32;
 
+    /// <summary>Whether passes look at the memory of the test's operating system.</summary>
+    public bool WatchesMemory { get; init; }
+
     /// <summary>Batches that it takes at one time.</summary>
     public int InFlightMax { get; set; } = 1;
 
@@ -192,7 +195,7 @@ internal sealed class FakeBalloon : IBalloonLink, ITreatmentDevice
     }
 
     /// <summary>Seams with this balloon and no worker: the test calls <see cref="Aerator.Pass"/>.</summary>
-    public TreatmentSeams Seams(bool hasWorker = false) => new((_, _) => this, hasWorker);
+    public TreatmentSeams Seams(bool hasWorker = false) => new((_, _) => this, hasWorker, WatchesMemory);
 
     private void Note(TimeSpan wait) => LongestWait = wait > LongestWait ? wait : LongestWait;
 

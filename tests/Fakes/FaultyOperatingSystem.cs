@@ -34,6 +34,7 @@ internal sealed class FaultyOperatingSystem(IOperatingSystem inner) : IOperating
     private int[]? _nodes;
     private ulong? _limit;
     private bool _limitIsReplaced;
+    private int _memoryReadings;
 
     public FaultyOperatingSystem()
         : this(LinuxSystem.Instance)
@@ -49,6 +50,12 @@ internal sealed class FaultyOperatingSystem(IOperatingSystem inner) : IOperating
         get => _limitIsReplaced ? _limit : inner.CgroupMemoryLimitBytes;
         set => (_limit, _limitIsReplaced) = (value, true);
     }
+
+    /// <summary>Null: the machine's own answer.</summary>
+    public Func<MemoryReading>? Memory { get; set; }
+
+    /// <summary>How often memory was looked at.</summary>
+    public int MemoryReadings => Volatile.Read(ref _memoryReadings);
 
     public HugePageMode HugePageMode { get; set; } = inner.HugePageMode;
 
@@ -72,6 +79,12 @@ internal sealed class FaultyOperatingSystem(IOperatingSystem inner) : IOperating
                 return [.. _calls];
             }
         }
+    }
+
+    public MemoryReading ReadMemory()
+    {
+        Interlocked.Increment(ref _memoryReadings);
+        return Memory?.Invoke() ?? inner.ReadMemory();
     }
 
     public void SetMemoryNodes(params int[] value) => _nodes = value;

@@ -28,6 +28,7 @@ public sealed class ArenaEventsTests
         ("AllocationFailed", () => ArenaEvents.Log.AllocationFailed(Odd, MigrateType.Reclaimable, 8192L), [Odd, (int)MigrateType.Reclaimable, 8192L]),
         ("DeviceReset", ArenaEvents.Log.DeviceReset, []),
         ("Inflate", () => ArenaEvents.Log.Inflate(-5L), [-5L]),
+        ("PressureChanged", () => ArenaEvents.Log.PressureChanged(Odd, MemoryPressure.High, 95L, 100L, 12.5), [Odd, (int)MemoryPressure.High, 95L, 100L, 12.5]),
         ("Deflate", () => ArenaEvents.Log.Deflate(-6L), [-6L]),
     ];
 
