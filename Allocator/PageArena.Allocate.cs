@@ -338,7 +338,7 @@ public sealed partial class PageArena
         return pages;
     }
 
-    private static void CheckFlags(AllocationFlags flags)
+    internal static void CheckFlags(AllocationFlags flags)
     {
         const AllocationFlags Known = AllocationFlags.Zeroed | AllocationFlags.Atomic | AllocationFlags.Populate;
         if ((flags & ~Known) != 0)

@@ -128,9 +128,30 @@ internal sealed class ArenaEvents : EventSource
         Write(11, 1, &data);
     }
 
+    /// <summary>A pool's buffer of <paramref name="bytes"/> was never returned and nobody can any more; the stack of its rent.</summary>
+    [Event(20, Level = EventLevel.Warning, Keywords = Keywords.Allocation, Message = "{0} bytes leaked, rented {1}")]
+    public void MemoryLeaked(long bytes, string rentedAt) => Told(20, bytes, rentedAt);
+
+    /// <summary>A pool's buffer of <paramref name="bytes"/> was returned again; the stack of its first return.</summary>
+    [Event(21, Level = EventLevel.Warning, Keywords = Keywords.Allocation, Message = "{0} bytes returned again, returned before {1}")]
+    public void ReturnedTwice(long bytes, string firstReturnAt) => Told(21, bytes, firstReturnAt);
+
     [NonEvent]
     [UnconditionalSuppressMessage("Trimming", "IL2026", Justification = "Every argument of every event is a number, an enumeration or a string.")]
     private unsafe void Write(int id, int count, EventData* data) => WriteEventCore(id, count, data);
+
+    [NonEvent]
+    private unsafe void Told(int id, long bytes, string text)
+    {
+        // Sound: as in BatchLost.
+        fixed (char* characters = text)
+        {
+            EventData* data = stackalloc EventData[2];
+            Put(data, 0, &bytes);
+            data[1] = new EventData { DataPointer = (nint)characters, Size = (text.Length + 1) * sizeof(char) };
+            Write(id, 2, data);
+        }
+    }
 
     [NonEvent]
     private unsafe void Pair(int id, int first, int second)

@@ -29,6 +29,8 @@ public sealed class ArenaEventsTests
         ("DeviceReset", ArenaEvents.Log.DeviceReset, []),
         ("Inflate", () => ArenaEvents.Log.Inflate(-5L), [-5L]),
         ("Deflate", () => ArenaEvents.Log.Deflate(-6L), [-6L]),
+        ("MemoryLeaked", () => ArenaEvents.Log.MemoryLeaked(-7L, "at \u00fc.F()"), [-7L, "at \u00fc.F()"]),
+        ("ReturnedTwice", () => ArenaEvents.Log.ReturnedTwice(-8L, "at \u4e2d.G()"), [-8L, "at \u4e2d.G()"]),
     ];
 
     private static IEnumerable<(MethodInfo Method, EventAttribute Event)> Declared =>
