@@ -58,7 +58,7 @@ public sealed class ArenaArray<T> : IDisposable
     {
         get
         {
-            if ((ulong)index >= (ulong)length)
+            if (unchecked((ulong)index) >= (ulong)length)
             {
                 ThrowIndex(index);
             }
@@ -87,7 +87,7 @@ public sealed class ArenaArray<T> : IDisposable
     public unsafe Span<T> AsSpan(long start, int count)
     {
         ObjectDisposedException.ThrowIf(disposed, this);
-        if ((ulong)start > (ulong)length)
+        if (start < 0 || start > length)
         {
             throw new ArgumentOutOfRangeException(nameof(start), start, $"Allowed: 0 to {length}, the array's length.");
         }

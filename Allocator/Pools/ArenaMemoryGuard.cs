@@ -29,7 +29,7 @@ internal sealed class ArenaMemoryGuard : IDisposable
         this.watch = watch;
         this.block = (nint)block;
         this.length = length;
-        rentedAt = new StackTrace(skipFrames: 2, fNeedFileInfo: false); // this constructor and Rent
+        rentedAt = new StackTrace(skipFrames: 3, fNeedFileInfo: false); // this constructor, GuardedOwner and Rent
     }
 
     ~ArenaMemoryGuard()

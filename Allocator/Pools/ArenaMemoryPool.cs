@@ -1,6 +1,7 @@
 using System;
 using System.Buffers;
 using System.Numerics;
+using System.Runtime.CompilerServices;
 using LowLevel.Native;
 
 namespace LowLevel.Allocator;
@@ -85,7 +86,7 @@ public sealed class ArenaMemoryPool : MemoryPool<byte>
             ulong length = isRange ? pages * PageBytes : order.Bytes;
             void* block = isRange ? arena.AllocateRange((nuint)length) : arena.AllocatePages(order.Value, MigrateType.Reclaimable);
             int shown = (int)Math.Min(int.MaxValue, length);
-            ArenaMemoryOwner owner = OwnerFor(block, shown);
+            ArenaMemoryOwner owner = watch is null ? RestedOwner() : GuardedOwner(watch, block, shown);
             owner.Start(block, shown);
             return owner;
         }
@@ -94,14 +95,14 @@ public sealed class ArenaMemoryPool : MemoryPool<byte>
     /// <summary>Ends the pool: nothing can be rented any more; what is rented stays good and can be returned. The arena lives on.</summary>
     protected override void Dispose(bool disposing) => disposed = true;
 
-    private unsafe ArenaMemoryOwner OwnerFor(void* block, int length)
+    private ArenaMemoryOwner RestedOwner()
     {
-        if (watch is not null)
-        {
-            return new ArenaMemoryOwner(arena, new ArenaMemoryGuard(arena, watch, block, length));
-        }
-
         OwnerLane lane = lanes[Environment.CurrentManagedThreadId & (lanes.Length - 1)];
         return lane.TakeRested() ?? new ArenaMemoryOwner(arena, lane);
     }
+
+    /// <summary>Not inlined: the guard leaves its callers up to here out of the stack that it keeps.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private unsafe ArenaMemoryOwner GuardedOwner(ArenaMemoryWatch by, void* block, int length) =>
+        new(arena, new ArenaMemoryGuard(arena, by, block, length));
 }
