@@ -1,4 +1,4 @@
-using System.Threading;
+using System.Runtime.InteropServices;
 
 namespace LowLevel.Allocator;
 
@@ -7,11 +7,10 @@ namespace LowLevel.Allocator;
 /// that return do not empty one lane and fill another.</summary>
 internal sealed class OwnerLane
 {
-    private readonly Lock gate = new();
     private readonly int restingMin;
     private ArenaMemoryOwner? oldest;
     private ArenaMemoryOwner? youngest;
-    private int resting;
+    private Apart words;
 
     /// <summary>An empty lane, where an owner rests until so many others have come after it.</summary>
     public OwnerLane(int restingMin) => this.restingMin = restingMin;
@@ -19,37 +18,46 @@ internal sealed class OwnerLane
     /// <summary>The owner that has rested longest; null while none has rested long enough.</summary>
     public ArenaMemoryOwner? TakeRested()
     {
-        lock (gate)
+        ArenaMemoryOwner? rested = null;
+        ZoneLock.Enter(ref words.Lock);
+        if (words.Resting > restingMin)
         {
-            if (resting <= restingMin)
-            {
-                return null;
-            }
-
-            ArenaMemoryOwner rested = oldest!;
+            rested = oldest!;
             oldest = rested.Next;
-            resting--;
-            return rested;
+            words.Resting--;
         }
+
+        ZoneLock.Exit(ref words.Lock);
+        return rested;
     }
 
     /// <summary>Lays an owner to rest that nobody holds any more.</summary>
     public void Rest(ArenaMemoryOwner owner)
     {
-        lock (gate)
+        owner.Next = null;
+        ZoneLock.Enter(ref words.Lock);
+        if (words.Resting == 0)
         {
-            owner.Next = null;
-            if (youngest is null)
-            {
-                oldest = owner;
-            }
-            else
-            {
-                youngest.Next = owner;
-            }
-
-            youngest = owner;
-            resting++;
+            oldest = owner;
         }
+        else
+        {
+            youngest!.Next = owner;
+        }
+
+        youngest = owner;
+        words.Resting++;
+        ZoneLock.Exit(ref words.Lock);
+    }
+
+    /// <summary>As long as two cache lines, which are fetched in pairs: what lies behind a lane is not in the way of who works on it.</summary>
+    [StructLayout(LayoutKind.Explicit, Size = 128)]
+    private struct Apart
+    {
+        [FieldOffset(0)]
+        public int Lock;
+
+        [FieldOffset(4)]
+        public int Resting;
     }
 }
