@@ -23,6 +23,12 @@ internal sealed partial class ArenaModel
         block.Check(_arena);
         uint pages = 1 + (uint)(operation.B % (int)(2 * block.Pages + (operation.B % 3 == 0 ? 1500u : 4u)));
         AllocationFlags flags = ArenaSetup.FlagsOf(operation.C);
+        if (pages < block.Pages)
+        {
+            // Before: what is cut off may go to the device within the call.
+            Array.Clear(_owner, (int)(block.Start.Value + pages), (int)(block.Pages - pages));
+        }
+
         if (!_arena.TryResize(block.Address(_arena), ((nuint)pages << PageShift) - (nuint)(operation.C % 4096), flags))
         {
             Assert.True(pages > block.Pages, $"{block} could not become {pages} pages long");
@@ -35,11 +41,6 @@ internal sealed partial class ArenaModel
         for (uint added = block.Pages; added < pages; added++)
         {
             CheckAdded(resized, block.Start + added, flags);
-        }
-
-        if (pages < block.Pages)
-        {
-            Array.Clear(_owner, (int)(block.Start.Value + pages), (int)(block.Pages - pages));
         }
 
         Array.Fill(_owner, resized, (int)block.Start.Value, (int)pages);
