@@ -75,6 +75,21 @@ internal sealed class OutsideBlocks
         return true;
     }
 
+    /// <summary>A block's size; false where it is none (any more).</summary>
+    public bool TryGetBytes(nuint block, out nuint bytes)
+    {
+        bytes = 0;
+        if (Volatile.Read(ref _count) == 0)
+        {
+            return false;
+        }
+
+        lock (_lock)
+        {
+            return _blocks.TryGetValue(block, out bytes);
+        }
+    }
+
     /// <summary>Unmaps a block; false where it is none (any more).</summary>
     public bool TryFree(nuint block)
     {

@@ -130,20 +130,12 @@ public sealed partial class PageArena
     private unsafe bool Furnish(ref void* block, nuint bytes, AllocationFlags flags, bool zero, out string? failure)
     {
         failure = null;
-        if ((flags & AllocationFlags.Populate) != 0)
+        if ((flags & AllocationFlags.Populate) != 0 && Populate(block, bytes) is Errno errno and not Errno.None)
         {
-            Errno errno = System.Advise((nint)block, bytes, MemoryAdvice.PopulateWrite);
-            if (errno == Errno.EINVAL)
-            {
-                Touch(block, bytes); // a kernel before 5.14
-            }
-            else if (errno != Errno.None)
-            {
-                FreePages(block);
-                block = null;
-                failure = $"MADV_POPULATE_WRITE failed: {errno}; ";
-                return false;
-            }
+            FreePages(block);
+            block = null;
+            failure = $"MADV_POPULATE_WRITE failed: {errno}; ";
+            return false;
         }
 
         if ((flags & AllocationFlags.Zeroed) != 0 && !zero)
@@ -154,13 +146,22 @@ public sealed partial class PageArena
         return true;
     }
 
-    /// <summary>Writes a zero to each page: of a new block nothing is lost, and one that reads zero still does.</summary>
-    private static unsafe void Touch(void* block, nuint bytes)
+    /// <summary>Makes new memory resident; on a kernel before 5.14 by writing a zero to each page: of a new block nothing is lost, and one
+    /// that reads zero still does.</summary>
+    private unsafe Errno Populate(void* block, nuint bytes)
     {
+        Errno errno = System.Advise((nint)block, bytes, MemoryAdvice.PopulateWrite);
+        if (errno != Errno.EINVAL)
+        {
+            return errno;
+        }
+
         for (nuint at = 0; at < bytes; at += PageblockLimits.PageSize)
         {
             Volatile.Write(ref ((byte*)block)[at], 0);
         }
+
+        return Errno.None;
     }
 
     /// <summary>The thread's pages, refilled where they are empty, else a zone.</summary>
@@ -262,7 +263,7 @@ public sealed partial class PageArena
         return false;
     }
 
-    private static void CheckFlags(AllocationFlags flags)
+    internal static void CheckFlags(AllocationFlags flags)
     {
         const AllocationFlags Known = AllocationFlags.Zeroed | AllocationFlags.Atomic | AllocationFlags.Populate;
         if ((flags & ~Known) != 0)

@@ -1,3 +1,5 @@
+using System;
+using System.Numerics;
 using LowLevel.Native;
 
 namespace LowLevel.Allocator;
@@ -140,5 +142,46 @@ internal sealed partial class Zone
 
         FreeLocked(start, freed, _map.TypeOf(start), marks);
         return freed.Pages;
+    }
+
+    /// <summary>Puts the free block that begins right behind a range at its end, as much of it as is wanted; never-used pages where the
+    /// range ends at them. 0: what lies there is in use, isolated, reserved or another zone's, or the watermark forbids it. Lock held.</summary>
+    public unsafe uint ExtendRangeLocked(Pfn head, ulong wanted, AllocFlags flags, out bool zero)
+    {
+        ulong end = head.Value + _map[head]->Index;
+        Order most = new(Math.Min(PageblockLimits.MaxOrder, BitOperations.Log2(wanted)));
+        zero = true;
+        if (end >= End || !WatermarkAllows(most, flags))
+        {
+            return 0;
+        }
+
+        if (end == _data->ReachedPfn)
+        {
+            return GrowLocked(most, MigrateType.Unmovable, out Pfn fresh, out _) ? Append(head, fresh, most) : 0;
+        }
+
+        Page* next = _map[new Pfn((uint)end)];
+        if (!IsFreeInCirculation(next))
+        {
+            return 0;
+        }
+
+        // Of a block that began before the range's end, a part would be the range's: it begins here.
+        Order found = new((int)next->Private);
+        Order taken = found < most ? found : most;
+        MigrateType list = (MigrateType)next->Index;
+        BlockMarks marks = RemoveLocked(next);
+        CountReuse(marks, taken.Pages);
+        SplitLocked(new Pfn((uint)end), found, taken, list, marks);
+        zero = marks.Zero;
+        return Append(head, new Pfn((uint)end), taken);
+    }
+
+    private unsafe uint Append(Pfn head, Pfn block, Order order)
+    {
+        *_map[block] = default; // interior from now on
+        _map[head]->Index += order.Pages;
+        return order.Pages;
     }
 }

@@ -128,6 +128,14 @@ internal sealed class ArenaEvents : EventSource
         Write(11, 1, &data);
     }
 
+    /// <summary>A pool's buffer of <paramref name="bytes"/> was never returned and nobody can any more; the stack of its rent.</summary>
+    [Event(20, Level = EventLevel.Warning, Keywords = Keywords.Allocation, Message = "{0} bytes leaked, rented {1}")]
+    public void MemoryLeaked(long bytes, string rentedAt) => Told(20, bytes, rentedAt);
+
+    /// <summary>A pool's buffer of <paramref name="bytes"/> was returned again; the stack of its first return.</summary>
+    [Event(21, Level = EventLevel.Warning, Keywords = Keywords.Allocation, Message = "{0} bytes returned again, returned before {1}")]
+    public void ReturnedTwice(long bytes, string firstReturnAt) => Told(21, bytes, firstReturnAt);
+
     /// <summary>Arena <paramref name="arena"/> found memory to be shorter or less short than before, and treats sooner or later from now on:
     /// bytes charged of the bytes allowed (0 where not told), and stalls in percent of the last 10 s.</summary>
     [Event(30, Level = EventLevel.Informational, Keywords = Keywords.Treatment, Message = "arena {0}: pressure {1}; {2} of {3} bytes, stalled {4} %")]
@@ -146,6 +154,19 @@ internal sealed class ArenaEvents : EventSource
     [NonEvent]
     [UnconditionalSuppressMessage("Trimming", "IL2026", Justification = "Every argument of every event is a number, an enumeration or a string.")]
     private unsafe void Write(int id, int count, EventData* data) => WriteEventCore(id, count, data);
+
+    [NonEvent]
+    private unsafe void Told(int id, long bytes, string text)
+    {
+        // Sound: as in BatchLost.
+        fixed (char* characters = text)
+        {
+            EventData* data = stackalloc EventData[2];
+            Put(data, 0, &bytes);
+            data[1] = new EventData { DataPointer = (nint)characters, Size = (text.Length + 1) * sizeof(char) };
+            Write(id, 2, data);
+        }
+    }
 
     [NonEvent]
     private unsafe void Pair(int id, int first, int second)

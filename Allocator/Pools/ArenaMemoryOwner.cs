@@ -8,19 +8,34 @@ namespace LowLevel.Allocator;
 /// <summary>One rented buffer at a time, many in its life. Its whole state is one word: a bit for "rented" and the number of pins;
 /// the block goes back when the word becomes 0, and whoever makes it 0 carries it back.</summary>
 /// <remarks>No finalizer (CA2015): a <see cref="Memory{T}"/> does not keep its manager's finalizer from running while a span of it is
-/// in use. A buffer that is never returned stays allocated; the arena's statistics show it.</remarks>
+/// in use. A buffer that is never returned stays allocated; the arena's statistics show it, and a pool that looks out for leaks
+/// gives each rent an <see cref="ArenaMemoryGuard"/>.</remarks>
 internal sealed class ArenaMemoryOwner : MemoryManager<byte>
 {
     private const int Rented = 1 << 30;
 
-    private readonly ArenaMemoryPool pool;
+    private readonly PageArena arena;
+    private readonly OwnerLane? lane; // null: serves once
+    private readonly ArenaMemoryGuard? guard;
     private nint block;
     private int length;
     private int state;
 
-    public ArenaMemoryOwner(ArenaMemoryPool pool) => this.pool = pool;
+    /// <summary>An owner that rests in this lane between two rents.</summary>
+    public ArenaMemoryOwner(PageArena arena, OwnerLane lane)
+    {
+        this.arena = arena;
+        this.lane = lane;
+    }
 
-    /// <summary>The owner that was returned after this one; the pool's, under its lock.</summary>
+    /// <summary>An owner for one rent, which is looked after.</summary>
+    public ArenaMemoryOwner(PageArena arena, ArenaMemoryGuard guard)
+    {
+        this.arena = arena;
+        this.guard = guard;
+    }
+
+    /// <summary>The owner that was returned after this one; the lane's, under its lock.</summary>
     internal ArenaMemoryOwner? Next { get; set; }
 
     /// <summary>The buffer's bytes.</summary>
@@ -91,7 +106,7 @@ internal sealed class ArenaMemoryOwner : MemoryManager<byte>
     /// <summary>Returns the buffer; a second call, also by another thread at the same time, finds the bit cleared and does nothing.</summary>
     protected override void Dispose(bool disposing)
     {
-        if (disposing && Interlocked.And(ref state, ~Rented) == Rented)
+        if (disposing && guard?.TryReturn() != false && Interlocked.And(ref state, ~Rented) == Rented)
         {
             CarryBack();
         }
@@ -101,9 +116,12 @@ internal sealed class ArenaMemoryOwner : MemoryManager<byte>
 
     private unsafe void CarryBack()
     {
-        // Sound: only one transition of the word leads to 0, and it has led here.
+        guard?.Dispose();
+
+        // Sound: only one transition of the word leads to 0, and it has led here; nothing is pinned and nobody may use the buffer.
         void* freed = (void*)block;
         block = 0;
-        pool.Return(this, freed);
+        arena.FreePages(freed);
+        lane?.Rest(this);
     }
 }

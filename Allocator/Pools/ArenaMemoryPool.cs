@@ -1,6 +1,7 @@
 using System;
 using System.Buffers;
-using System.Threading;
+using System.Numerics;
+using System.Runtime.CompilerServices;
 using LowLevel.Native;
 
 namespace LowLevel.Allocator;
@@ -11,10 +12,12 @@ namespace LowLevel.Allocator;
 /// <remarks>
 /// <para>Up to 4 MiB a buffer is a block of 2^n pages (of type <see cref="MigrateType.Reclaimable"/>), above that a range of pages;
 /// its length is the whole block's. Contents are undefined: whatever the last user left.</para>
-/// <para>Renting and returning allocate nothing managed once as many owners exist as are rented at one time, plus 64. That has a
-/// price, which every pool of owners pays: an owner object serves again. Here it rests first, until 64 others have been returned
-/// after it. While it rests, returning it again does nothing and using it throws <see cref="ObjectDisposedException"/>, for sure;
-/// a holder that comes back still later, when the owner has been rented to somebody else, cannot be told from the new one.</para>
+/// <para>Renting and returning allocate nothing managed once the owners exist: each thread finds them in one of a few lanes (up to
+/// 64, 2 or 4 for each processor), and a lane has as many as its threads have rented at one time, plus 64. That has a price, which
+/// every pool of owners pays: an owner object serves again. Here it rests first, until at least 64 others have been returned after
+/// it. While it rests, returning it again does nothing and using it throws <see cref="ObjectDisposedException"/>, for sure; a holder
+/// that comes back still later, when the owner has been rented to somebody else, cannot be told from the new one. Where that
+/// is suspected, and for buffers that are never returned, there are <see cref="ArenaMemoryPoolOptions"/>.</para>
 /// <para>A pinned buffer (<see cref="Memory{T}.Pin"/>) stays where it is until the last handle is disposed, even if its owner
 /// is returned before.</para>
 /// </remarks>
@@ -26,23 +29,30 @@ public sealed class ArenaMemoryPool : MemoryPool<byte>
     /// <summary>What -1 asks for: one page.</summary>
     private const int PageBytes = 4096;
 
-    private readonly PageArena arena;
-    private readonly Lock gate = new();
+    /// <summary>More than this many threads renting at one instant are seldom, and lanes cost owners at rest.</summary>
+    private const int LanesMax = 64;
 
-    /// <summary>The resting owners, the one that has rested longest first; linked through the owners, so that a return
-    /// allocates nothing.</summary>
-    private ArenaMemoryOwner? oldest;
-    private ArenaMemoryOwner? youngest;
-    private int resting;
+    private readonly PageArena arena;
+    private readonly ArenaMemoryWatch? watch;
+    private readonly OwnerLane[] lanes;
     private volatile bool disposed;
 
     /// <summary>A pool on this arena. Any number of pools may share an arena.</summary>
     /// <param name="arena">Where the buffers come from; must outlive the pool.</param>
+    /// <param name="options">What to look out for. Null: nothing.</param>
     /// <exception cref="ArgumentNullException"><paramref name="arena"/> is null.</exception>
-    public ArenaMemoryPool(PageArena arena)
+    /// <exception cref="ArgumentException">An option is set that can have no effect; the message names it and the one that is missing.</exception>
+    public ArenaMemoryPool(PageArena arena, ArenaMemoryPoolOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(arena);
         this.arena = arena;
+        watch = ArenaMemoryWatch.From(options);
+        lanes = new OwnerLane[Math.Min(LanesMax, BitOperations.RoundUpToPowerOf2((uint)Environment.ProcessorCount * 2))];
+        for (int i = 0; i < lanes.Length; i++)
+        {
+            lanes[i] = new OwnerLane(RestingMin);
+        }
+
         MaxBufferSize = (int)Math.Min(int.MaxValue, arena.SizeBytes);
     }
 
@@ -75,50 +85,24 @@ public sealed class ArenaMemoryPool : MemoryPool<byte>
             bool isRange = order > Order.Max;
             ulong length = isRange ? pages * PageBytes : order.Bytes;
             void* block = isRange ? arena.AllocateRange((nuint)length) : arena.AllocatePages(order.Value, MigrateType.Reclaimable);
-            ArenaMemoryOwner owner = TakeRested() ?? new ArenaMemoryOwner(this);
-            owner.Start(block, (int)Math.Min(int.MaxValue, length));
+            int shown = (int)Math.Min(int.MaxValue, length);
+            ArenaMemoryOwner owner = watch is null ? RestedOwner() : GuardedOwner(watch, block, shown);
+            owner.Start(block, shown);
             return owner;
-        }
-    }
-
-    /// <summary>The block of an owner that nobody holds any more goes back to the arena, the owner to its rest.</summary>
-    internal unsafe void Return(ArenaMemoryOwner owner, void* block)
-    {
-        // Sound: the owner's state has let exactly one caller through, and nothing is pinned.
-        arena.FreePages(block);
-        lock (gate)
-        {
-            owner.Next = null;
-            if (youngest is null)
-            {
-                oldest = owner;
-            }
-            else
-            {
-                youngest.Next = owner;
-            }
-
-            youngest = owner;
-            resting++;
         }
     }
 
     /// <summary>Ends the pool: nothing can be rented any more; what is rented stays good and can be returned. The arena lives on.</summary>
     protected override void Dispose(bool disposing) => disposed = true;
 
-    private ArenaMemoryOwner? TakeRested()
+    private ArenaMemoryOwner RestedOwner()
     {
-        lock (gate)
-        {
-            if (resting <= RestingMin)
-            {
-                return null;
-            }
-
-            ArenaMemoryOwner rested = oldest!;
-            oldest = rested.Next;
-            resting--;
-            return rested;
-        }
+        OwnerLane lane = lanes[Environment.CurrentManagedThreadId & (lanes.Length - 1)];
+        return lane.TakeRested() ?? new ArenaMemoryOwner(arena, lane);
     }
+
+    /// <summary>Not inlined: the guard leaves its callers up to here out of the stack that it keeps.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private unsafe ArenaMemoryOwner GuardedOwner(ArenaMemoryWatch by, void* block, int length) =>
+        new(arena, new ArenaMemoryGuard(arena, by, block, length));
 }

@@ -39,9 +39,9 @@ internal static class ThreadDrain
         return signalled;
     }
 
-    /// <summary>Makes room in a full stack: it grows where the thread has turned from taking to giving, else its next batch goes to the zones. Where the zone's lock is held and the stack may still
-    /// grow, it grows by one small batch instead and the owner goes on: a holder that has lost its processor then keeps nobody
-    /// waiting who only frees. The owner is busy.</summary>
+    /// <summary>Makes room in a full stack: it grows where the thread has turned from taking to giving, else its next batch goes to the
+    /// zones. Where the zone's lock is held and the stack may still grow, it grows by one small batch instead and the owner goes on: a
+    /// holder that has lost its processor then keeps nobody waiting who only frees. The owner is busy.</summary>
     public static unsafe Zone? MakeRoom(PageArena arena, ThreadBin* bin, Order order, MigrateType type)
     {
         ulong share = ThreadPagesLimits.SharePages(arena.Budget.CapPages);

@@ -115,7 +115,7 @@ public sealed class BudgetTests
             })),
         ];
         Array.ForEach(threads, thread => thread.Start());
-        start.SignalAndWait();
+        start.SignalAndWait(TestContext.Current.CancellationToken);
         Random limits = new(7);
         while (Volatile.Read(ref running) != 0)
         {

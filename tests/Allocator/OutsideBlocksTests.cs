@@ -16,6 +16,23 @@ namespace LowLevel.Tests.Allocator;
 public sealed class OutsideBlocksTests
 {
     [Fact]
+    public unsafe void A_block_from_outside_is_resized_by_moving_it_and_stays_whole_when_it_shrinks()
+    {
+        using ArenaProbe probe = FallingBack(8);
+        probe.TakeMany(2, 10);
+        void* block = probe.Arena.AllocatePages(2);
+        Assert.False(probe.Arena.Contains(block));
+        Assert.True(probe.Arena.TryResize(block, 100));
+        Assert.True(probe.Arena.TryResize(block, 4 * 4096));
+        Assert.False(probe.Arena.TryResize(block, (4 * 4096) + 1));
+        Assert.Equal((4L * 4096, 1L), probe.Arena.Outside.Count());
+        nint gone = (nint)block;
+        probe.Arena.FreePages(block);
+        Assert.Throws<ArgumentException>(() => probe.Arena.TryResize((void*)gone, 1));
+        probe.Arena.Verify();
+    }
+
+    [Fact]
     public unsafe void At_the_cap_blocks_of_every_order_come_from_outside_aligned_zero_and_writable()
     {
         FaultyOperatingSystem os = new();

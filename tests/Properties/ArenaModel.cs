@@ -55,6 +55,7 @@ internal sealed partial class ArenaModel : IDisposable
             case OperationKind.Free: Free(operation.A); break;
             case OperationKind.BadFree: BadFree(operation); break;
             case OperationKind.Range: AllocateRange(operation); break;
+            case OperationKind.Resize: Resize(operation); break;
             case OperationKind.Isolate: Isolate((uint)operation.A); break;
             case OperationKind.Unisolate: Unisolate(operation); break;
             case OperationKind.Pass: Pass(operation.A); break;

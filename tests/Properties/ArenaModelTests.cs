@@ -40,6 +40,7 @@ public sealed class ArenaModelTests
 
         model.Finish();
         Assert.True(model.Requests.Met > steps / 5 && model.Requests.Refused > 0, $"{model.Requests}: too little happened");
+        Assert.True(model.Resizes is { Longer: > 10, Shorter: > 10, Refused: > 0 }, $"{model.Resizes}: too little was resized");
         Assert.True(!setup.Treatment || model.PagesTreated > PageblockLimits.PagesPerMaxBlock, $"{model.PagesTreated} pages treated: too few");
         Assert.True(!setup.Huge || model.HolesReported > 0, $"{setup}, seed {seed}: no pageblock was dropped in part");
     }

@@ -16,6 +16,7 @@ internal enum OperationKind
     Pass,
     Trim,
     Device,
+    Resize,
 }
 
 /// <summary>One step. The three numbers mean what the kind makes of them, reduced to what exists at that moment, so that any sequence
@@ -25,7 +26,8 @@ internal readonly record struct ArenaOperation(OperationKind Kind, int A, int B,
     /// <summary>Out of 256 drawn bytes: which kind.</summary>
     public static OperationKind KindOf(int drawn) => drawn switch
     {
-        < 96 => OperationKind.Allocate,
+        < 88 => OperationKind.Allocate,
+        < 96 => OperationKind.Resize,
         < 176 => OperationKind.Free,
         < 192 => OperationKind.BadFree,
         < 204 => OperationKind.Range,

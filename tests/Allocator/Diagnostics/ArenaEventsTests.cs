@@ -30,6 +30,8 @@ public sealed class ArenaEventsTests
         ("Inflate", () => ArenaEvents.Log.Inflate(-5L), [-5L]),
         ("PressureChanged", () => ArenaEvents.Log.PressureChanged(Odd, MemoryPressure.High, 95L, 100L, 12.5), [Odd, (int)MemoryPressure.High, 95L, 100L, 12.5]),
         ("Deflate", () => ArenaEvents.Log.Deflate(-6L), [-6L]),
+        ("MemoryLeaked", () => ArenaEvents.Log.MemoryLeaked(-7L, "at \u00fc.F()"), [-7L, "at \u00fc.F()"]),
+        ("ReturnedTwice", () => ArenaEvents.Log.ReturnedTwice(-8L, "at \u4e2d.G()"), [-8L, "at \u4e2d.G()"]),
     ];
 
     private static IEnumerable<(MethodInfo Method, EventAttribute Event)> Declared =>

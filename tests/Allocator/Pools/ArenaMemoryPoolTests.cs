@@ -4,7 +4,6 @@ using System.Collections.Generic;
 using System.Linq;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
-using System.Threading;
 using LowLevel.Allocator;
 using LowLevel.Native;
 using Xunit;
@@ -150,7 +149,7 @@ public sealed class ArenaMemoryPoolTests : IDisposable
         for (int round = 0; round < 200; round++)
         {
             IMemoryOwner<byte> owner = pool.Rent(8192);
-            InParallel(4, _ => owner.Dispose());
+            Together.Run(4, _ => owner.Dispose());
             Assert.Equal(0, arena.GetStatistics().AllocatedBytes);
         }
 
@@ -161,7 +160,7 @@ public sealed class ArenaMemoryPoolTests : IDisposable
     public void Threads_that_rent_and_return_for_each_other_lose_nothing()
     {
         var shared = new System.Collections.Concurrent.ConcurrentQueue<(IMemoryOwner<byte> Owner, byte Mark)>();
-        InParallel(4, thread =>
+        Together.Run(4, thread =>
         {
             var random = new Random(thread);
             for (int i = 0; i < 5000; i++)
@@ -281,27 +280,5 @@ public sealed class ArenaMemoryPoolTests : IDisposable
     {
         byte* first = (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(span));
         return first >= arena.BaseAddress && first + span.Length <= arena.BaseAddress + arena.SizeBytes;
-    }
-
-    /// <summary>Runs the body on that many threads, all let go at one barrier; a failure on any of them is the caller's.</summary>
-    private static void InParallel(int threads, Action<int> body)
-    {
-        using var start = new Barrier(threads);
-        Exception? failure = null;
-        Thread[] running = [.. Enumerable.Range(0, threads).Select(i => new Thread(() =>
-        {
-            start.SignalAndWait();
-            try
-            {
-                body(i);
-            }
-            catch (Exception e)
-            {
-                Volatile.Write(ref failure, e);
-            }
-        }))];
-        Array.ForEach(running, t => t.Start());
-        Array.ForEach(running, t => t.Join());
-        Assert.Null(failure);
     }
 }
