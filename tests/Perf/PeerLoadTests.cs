@@ -15,8 +15,8 @@ public sealed class PeerLoadTests
         // pattern, bytes, threads, pairs of each thread, allocations of all threads
         { "lifo", 4096, 1, 100, 100 },
         { "lifo", 2 << 20, 2, 100, 200 },
-        { "bulk", 4 << 20, 1, 256, 256 },
-        { "bulk", 4 << 20, 2, 128, 256 },
+        { "bulk", 4 << 20, 1, 256, 128 + 256 },
+        { "bulk", 4 << 20, 2, 128, 256 + 256 },
         { "rand", 2 << 20, 1, 50, 256 + 50 },
         { "rand", 4 << 20, 2, 1500, 256 + 3000 },
         { "prodcons", 4096, 2, 3000, 3000 },
