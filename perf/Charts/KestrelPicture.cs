@@ -26,12 +26,13 @@ internal static class KestrelPicture
         var both = new Multiplot { Layout = new ScottPlot.MultiplotLayouts.Columns() };
         both.AddPlots(2);
         double top = 1.08 * series.SelectMany(s => s.Curve).Select(p => Mebibytes(Math.Max(p.Usage.Rss, p.Usage.Charge ?? 0))).Append(1).Max();
-        Draw(both.GetPlot(0), series, "Resident set (RSS) of the web server", top, u => u.Rss);
-        Draw(both.GetPlot(1), series, "Charge of its memory cgroup", top, u => u.Charge);
+        double least = 1.08 * series.SelectMany(s => s.Curve).Select(p => Mebibytes(Math.Min(p.Usage.Rss, p.Usage.Charge ?? 0))).Append(0).Min();
+        Draw(both.GetPlot(0), series, "Resident set (RSS) of the web server", (least, top), u => u.Rss);
+        Draw(both.GetPlot(1), series, "Charge of its memory cgroup", (least, top), u => u.Charge);
         return both.Render(Width, Height).GetImageBytes(ImageFormat.Png);
     }
 
-    private static void Draw(Plot plot, IReadOnlyList<KestrelSeries> series, string title, double top, Func<Usage, long?> choose)
+    private static void Draw(Plot plot, IReadOnlyList<KestrelSeries> series, string title, (double Least, double Top) range, Func<Usage, long?> choose)
     {
         foreach (KestrelSeries one in series)
         {
@@ -51,13 +52,13 @@ internal static class KestrelPicture
 
         var end = plot.Add.VerticalLine(0, 1.5f, Color.FromHex("#888888"), LinePattern.Dotted);
         end.ExcludeFromLegend = true;
-        var text = plot.Add.Text("burst ends", 0.5, top * 0.985);
+        var text = plot.Add.Text("burst ends", 0.5, range.Top * 0.985);
         text.LabelFontSize = 15;
         text.LabelFontColor = Color.FromHex("#555555");
         text.LabelAlignment = Alignment.UpperLeft;
         PictureStyle.Dress(plot, title, "seconds since the burst ended", "MiB, net of the idle baseline");
         CurvePoint[] all = [.. series.SelectMany(s => s.Curve)];
-        plot.Axes.SetLimits(all.Select(p => p.Seconds).Append(0).Min(), all.Select(p => p.Seconds).Append(1).Max(), 0, top);
+        plot.Axes.SetLimits(all.Select(p => p.Seconds).Append(0).Min(), all.Select(p => p.Seconds).Append(1).Max(), range.Least, range.Top);
     }
 
     private static double Mebibytes(long bytes) => bytes / 1048576.0;

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Globalization;
 using System.IO;
 using System.Linq;
 using System.Threading;
@@ -14,7 +15,11 @@ internal sealed class KestrelCommand : ICommand
     public string Name => "kestrel";
 
     public string Summary =>
-        "a web server under a burst, then idle, with the default pools and with ours; --rounds 3, --connections 256, --burst-seconds 10, --idle-seconds 60, --seed 1";
+        "a web server under a burst, then idle: default pools, ours; --rounds 3, --connections 256, --burst-seconds 10, --idle-seconds 60, --block-bytes 16384, --seed 1";
+
+    /// <summary>The option that parent and server share.</summary>
+    public static int ReadBlockBytes(Arguments arguments) => int.Parse(arguments.Choice(
+        "block-bytes", "16384", "4096", "8192", "32768", "65536"), CultureInfo.InvariantCulture);
 
     public int Run(Arguments arguments)
     {
@@ -23,7 +28,8 @@ internal sealed class KestrelCommand : ICommand
             arguments.Integer("connections", 256, 1, 4096),
             arguments.Number("burst-seconds", 10, 0.05, 3600),
             arguments.Number("idle-seconds", 60, 0.5, 3600),
-            arguments.Integer("seed", 1, 0, int.MaxValue));
+            arguments.Integer("seed", 1, 0, int.MaxValue),
+            ReadBlockBytes(arguments));
         var report = new JsonReport(Name, arguments.JsonPath);
         arguments.End();
 

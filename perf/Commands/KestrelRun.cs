@@ -10,7 +10,8 @@ namespace LowLevel.Perf;
 /// <param name="BurstSeconds">How long they ask.</param>
 /// <param name="IdleSeconds">How long the server is watched afterwards.</param>
 /// <param name="Seed">Of sizes and contents.</param>
-internal sealed record KestrelShape(int Connections, double BurstSeconds, double IdleSeconds, int Seed);
+/// <param name="BlockBytes">The least buffer of our pool.</param>
+internal sealed record KestrelShape(int Connections, double BurstSeconds, double IdleSeconds, int Seed, int BlockBytes);
 
 /// <summary>What the load generator measured of one burst.</summary>
 internal sealed record KestrelBurst(long Requests, long Bytes, double Seconds, double P50, double P99)
@@ -21,6 +22,8 @@ internal sealed record KestrelBurst(long Requests, long Bytes, double Seconds, d
 /// <summary>One server through one burst and the idle time behind it: its process, its load's process, its curve.</summary>
 internal sealed class KestrelRun : IDisposable
 {
+    /// <summary>From the warm-up to the baseline: what the warm-up took has gone back by then, where it goes back.</summary>
+    private const double SettlingSeconds = 3;
     private const double WholeIdleSeconds = 60;
     private static readonly double[] WholeInstants = [2, 10, WholeIdleSeconds];
 
@@ -37,7 +40,7 @@ internal sealed class KestrelRun : IDisposable
 
         // Server garbage collection is what the Web SDK builds services with.
         var environment = new Dictionary<string, string> { ["DOTNET_gcServer"] = "1" };
-        _server = ChildProcess.Start(pool, ["kestrel-server", "--pool", pool], environment);
+        _server = ChildProcess.Start(pool, ["kestrel-server", "--pool", pool, "--block-bytes", Text(shape.BlockBytes)], environment);
     }
 
     /// <summary>Seconds of idleness after which resident bytes are read exactly; another idle time than 60 s moves them all.</summary>
@@ -78,8 +81,8 @@ internal sealed class KestrelRun : IDisposable
     public void RunBurst(Action watch)
     {
         int port = (int)_server.WaitFor("port").Whole(1);
-        Load(port, new KestrelShape(8, Math.Min(2, _shape.BurstSeconds), 0, _shape.Seed), 65536, watch);
-        double settled = ChildProcess.Now + Math.Min(1, _shape.IdleSeconds / 60);
+        Load(port, _shape with { Connections = 8, BurstSeconds = Math.Min(2, _shape.BurstSeconds) }, 65536, watch);
+        double settled = ChildProcess.Now + Math.Min(SettlingSeconds, _shape.IdleSeconds / 10);
         while (ChildProcess.Now < settled)
         {
             watch();

@@ -16,15 +16,16 @@ internal sealed class KestrelServerCommand : ICommand
     {
         using var side = new ChildSide();
         string pool = arguments.Choice("pool", KestrelServer.Pools);
+        int blockBytes = KestrelCommand.ReadBlockBytes(arguments);
         arguments.End();
 
-        ServeAsync(pool).GetAwaiter().GetResult();
+        ServeAsync(pool, blockBytes).GetAwaiter().GetResult();
         return Program.Success;
     }
 
-    private static async Task ServeAsync(string pool)
+    private static async Task ServeAsync(string pool, int blockBytes)
     {
-        await using KestrelServer server = await KestrelServer.StartAsync(pool);
+        await using KestrelServer server = await KestrelServer.StartAsync(pool, blockBytes);
         ChildSide.Say("port", server.Port);
         ChildSide.Await("begin");
         TimeSpan before = Environment.CpuUsage.TotalTime;

@@ -41,7 +41,7 @@ internal sealed class KestrelServer : IAsyncDisposable
     public ArenaStatistics? Statistics => _application.Services.GetService<ArenaMemoryPoolFactory>()?.Arena.GetStatistics();
 
     /// <summary>Serves on a port of the system's choice on the loopback device.</summary>
-    public static async Task<KestrelServer> StartAsync(string pool)
+    public static async Task<KestrelServer> StartAsync(string pool, int blockBytes)
     {
         WebApplicationBuilder builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.WebHost.UseKestrelCore().UseUrls("http://127.0.0.1:0");
@@ -60,7 +60,7 @@ internal sealed class KestrelServer : IAsyncDisposable
         });
         if (pool == "arena")
         {
-            builder.Services.AddLowLevelMemoryPool();
+            builder.Services.AddLowLevelMemoryPool(o => o.BlockBytes = blockBytes);
         }
 
         WebApplication application = builder.Build();

@@ -46,6 +46,7 @@ public sealed class KestrelCommandTests : IDisposable
     [InlineData("--connections", "4097")]
     [InlineData("--burst-seconds", "0")]
     [InlineData("--idle-seconds", "never")]
+    [InlineData("--block-bytes", "5000")]
     public void Bad_input_ends_with_one_line_and_code_2(string option, string value)
     {
         using var output = new StringWriter();

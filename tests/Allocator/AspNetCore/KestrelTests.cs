@@ -128,7 +128,7 @@ public sealed class KestrelTests
         {
             await socket.SendAsync(Encoding.ASCII.GetBytes("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
             Assert.NotEqual(0, await socket.ReceiveAsync(new byte[100_000]));
-            socket.LingerState = reset ? new LingerOption(true, 0) : null!;
+            socket.LingerState = new LingerOption(reset, 0);
         }
 
         await ended.Task;
