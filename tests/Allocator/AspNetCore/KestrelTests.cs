@@ -81,8 +81,7 @@ public sealed class KestrelTests
             await go.Task;
         });
         Assert.Equal(0, server.Arena.GetStatistics().AllocatedBytes);
-        HttpClient client = server.Client;
-        Task asking = PostAsync(client, 200_000);
+        Task asking = PostAsync(server, 200_000);
         await arrived.Task;
         Assert.True(server.Arena.GetStatistics().AllocatedBytes >= 200_000);
         go.SetResult();
@@ -227,10 +226,10 @@ public sealed class KestrelTests
         await context.Response.Body.WriteAsync(whole.GetBuffer().AsMemory(0, (int)whole.Length));
     }
 
-    private static async Task PostAsync(HttpClient client, int size)
+    private static async Task PostAsync(ServerFixture server, int size)
     {
         using var content = new ByteArrayContent(Body(size));
-        using HttpResponseMessage response = await client.PostAsync(client.BaseAddress, content, TestContext.Current.CancellationToken);
+        using HttpResponseMessage response = await server.Client.PostAsync(server.Address, content, TestContext.Current.CancellationToken);
         response.EnsureSuccessStatusCode();
     }
 
