@@ -58,7 +58,7 @@ internal static class KestrelPicture
         text.LabelAlignment = Alignment.UpperLeft;
         PictureStyle.Dress(plot, title, "seconds since the burst ended", "MiB, net of the idle baseline");
         CurvePoint[] all = [.. series.SelectMany(s => s.Curve)];
-        plot.Axes.SetLimits(all.Select(p => p.Seconds).Append(0).Min(), all.Select(p => p.Seconds).Append(1).Max(), range.Least, range.Top);
+        plot.Axes.SetLimits(all.Select(p => p.Seconds).Append(0).Min(), 1.03 * all.Select(p => p.Seconds).Append(1).Max(), range.Least, range.Top);
     }
 
     private static double Mebibytes(long bytes) => bytes / 1048576.0;
