@@ -20,6 +20,7 @@ internal static class Program
     [
         new PlantCommand(),
         new ReturnCommand(),
+        new KestrelCommand(),
         new ReplayCommand(),
         new FaultCommand(),
         new PeersCommand(),
@@ -34,6 +35,8 @@ internal static class Program
     [
         new PlantChildCommand(),
         new ReturnChildCommand(),
+        new KestrelServerCommand(),
+        new KestrelLoadCommand(),
         new ReplayChildCommand(),
         new DemandFilesCommand(),
         new PictureChildCommand(),

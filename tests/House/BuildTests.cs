@@ -3,6 +3,7 @@ using System.Linq;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using LowLevel.Allocator;
+using LowLevel.Allocator.AspNetCore;
 using LowLevel.Interop.Linux;
 using LowLevel.Native;
 using Xunit;
@@ -13,7 +14,7 @@ namespace LowLevel.Tests.House;
 /// without a word.</summary>
 public sealed class BuildTests
 {
-    private static Assembly[] Shipped => [typeof(Page).Assembly, typeof(Errno).Assembly, typeof(PageArena).Assembly];
+    private static Assembly[] Shipped => [typeof(Page).Assembly, typeof(Errno).Assembly, typeof(PageArena).Assembly, typeof(ArenaMemoryPoolFactory).Assembly];
 
     [Fact]
     public void Shipped_assemblies_are_compiled_for_trimming_and_ahead_of_time()

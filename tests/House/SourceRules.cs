@@ -14,15 +14,20 @@ internal static class SourceRules
     public const int FunctionLinesMax = 70;
     public const int LineCharactersMax = 170;
 
-    /// <summary>Layers from the ground up: a layer sees itself and those before it. The folder is the layer.</summary>
+    /// <summary>Layers from the ground up: a layer sees itself and those before it. The folder is the layer; of nested ones the inner, which
+    /// stands after the outer.</summary>
     private static readonly (string Folder, string Name)[] Layers =
     [
         ("Native/", "LowLevel.Native"),
         ("Interop/", "LowLevel.Interop"),
         ("Allocator/", "LowLevel.Allocator"),
+        ("Allocator/AspNetCore/", "LowLevel.Allocator.AspNetCore"),
         ("perf/", "LowLevel.Perf"),
         ("tests/", "LowLevel.Tests"),
     ];
+
+    /// <summary>The topmost layer that is one project; above it a layer may hold several.</summary>
+    private const int Adapter = 3;
 
     private static readonly (string Pattern, string Advice)[] BannedText =
     [
@@ -88,7 +93,7 @@ internal static class SourceRules
     /// ASP.NET Core on the allocator.</summary>
     private static IEnumerable<string> Layering(string path, string code)
     {
-        int own = Array.FindIndex(Layers, l => path.StartsWith(l.Folder, StringComparison.Ordinal));
+        int own = Array.FindLastIndex(Layers, l => path.StartsWith(l.Folder, StringComparison.Ordinal));
         for (int above = own + 1; own >= 0 && above < Layers.Length; above++)
         {
             foreach (Match match in Regex.Matches(code, Regex.Escape(Layers[above].Name) + @"\b"))
@@ -122,14 +127,14 @@ internal static class SourceRules
 
     private static IEnumerable<string> Project(string path, string text)
     {
-        int own = Array.FindIndex(Layers, l => path.StartsWith(l.Folder, StringComparison.Ordinal));
+        int own = Array.FindLastIndex(Layers, l => path.StartsWith(l.Folder, StringComparison.Ordinal));
         bool generator = path.StartsWith("Native/Generator/", StringComparison.Ordinal);
         foreach (Match reference in Regex.Matches(text, "<ProjectReference[^>]*Include=\"([^\"]+)\""))
         {
             string target = reference.Groups[1].Value.Replace('\\', '/');
-            int layer = Array.FindIndex(Layers, l => target.Contains(l.Folder, StringComparison.Ordinal));
+            int layer = Array.FindLastIndex(Layers, l => target.Contains(l.Folder, StringComparison.Ordinal));
             bool nested = target.EndsWith("../LowLevel.Allocator.csproj", StringComparison.Ordinal);
-            if (generator || (!nested && (layer < 0 || layer > own || (layer == own && own < 3))))
+            if (generator || (!nested && (layer < 0 || layer > own || (layer == own && own <= Adapter))))
             {
                 yield return $"{Place(path, text, reference.Index)}: {target} is not below this project";
             }

@@ -30,7 +30,10 @@ public sealed class SourceRulesTests
     [InlineData("Native/A.cs", "var a = new LowLevel.Allocator.PageArena();\n", "looks up to LowLevel.Allocator")]
     [InlineData("Interop/A.cs", "using LowLevel.Allocator;\n", "looks up to LowLevel.Allocator")]
     [InlineData("Allocator/A.cs", "using LowLevel.Perf;\n", "looks up to LowLevel.Perf")]
+    [InlineData("Allocator/Pools/A.cs", "using LowLevel.Allocator.AspNetCore;\n", "looks up to LowLevel.Allocator.AspNetCore")]
+    [InlineData("Allocator/AspNetCore/A.cs", "using LowLevel.Perf;\n", "looks up to LowLevel.Perf")]
     [InlineData("perf/A.cs", "using LowLevel.Tests.House;\n", "looks up to LowLevel.Tests")]
+    [InlineData("Allocator/A.csproj", "<ProjectReference Include=\"../Allocator/AspNetCore/I.csproj\" />\n", "not below")]
     [InlineData("Native/A.csproj", "<ProjectReference Include=\"../Interop/I.csproj\" />\n", "not below")]
     [InlineData("Interop/A.csproj", "<ProjectReference Include=\"../Allocator/I.csproj\" />\n", "not below")]
     [InlineData("Native/Generator/A.csproj", "<ProjectReference Include=\"../../Native/I.csproj\" />\n", "not below")]
@@ -47,6 +50,8 @@ public sealed class SourceRulesTests
     [InlineData("README.md", "cat /proc/self/smaps; see ../home/a and todo lists\n")]
     [InlineData("Allocator/A.csproj", "<ProjectReference Include=\"../Interop/LowLevel.Interop.csproj\" />\n")]
     [InlineData("Allocator/AspNetCore/A.csproj", "<ProjectReference Include=\"../LowLevel.Allocator.csproj\" />\n")]
+    [InlineData("Allocator/AspNetCore/A.cs", "using LowLevel.Allocator;\nnamespace LowLevel.Allocator.AspNetCore;\n")]
+    [InlineData("perf/A.csproj", "<ProjectReference Include=\"../Allocator/AspNetCore/I.csproj\" />\n")]
     [InlineData("tests/A.csproj", "<ProjectReference Include=\"../perf/LowLevel.Perf.csproj\" />\n<PackageReference Include=\"xunit.v3\" />\n")]
     public void What_only_looks_like_a_violation_passes(string path, string text) => Assert.Empty(SourceRules.Check(path, text));
 

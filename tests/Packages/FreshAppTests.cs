@@ -2,12 +2,10 @@ using System;
 using System.Diagnostics;
 using System.Globalization;
 using System.IO;
-using System.Linq;
 using System.Net.Http;
 using System.Text.RegularExpressions;
 using System.Threading;
 using System.Threading.Tasks;
-using LowLevel.Tests.House;
 using Xunit;
 
 namespace LowLevel.Tests.Packages;
@@ -46,8 +44,6 @@ public sealed class FreshAppTests(PackageFixture packed)
     [Fact]
     public async Task A_fresh_web_app_answers_from_memory_of_the_arena_and_ends_when_told()
     {
-        Assert.SkipUnless(
-            Repository.TextFiles.Contains("Allocator/AspNetCore/LowLevel.Allocator.AspNetCore.csproj"), "LowLevel.Allocator.AspNetCore is not here yet");
         string app = packed.Fresh("Web", "web");
         BuildFromPackages(app);
         using Process server = Dotnet.Start(
