@@ -110,6 +110,11 @@ public sealed class PackageFixture : IDisposable
         foreach (string unpacked in _apps.SelectMany(Unpacked).Distinct().Where(Directory.Exists))
         {
             Directory.Delete(unpacked, recursive: true);
+            string versions = Path.GetDirectoryName(unpacked)!;
+            if (!Directory.EnumerateFileSystemEntries(versions).Any())
+            {
+                Directory.Delete(versions);
+            }
         }
 
         _folder.Delete(recursive: true);

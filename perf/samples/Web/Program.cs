@@ -1,8 +1,5 @@
-using System.Buffers;
-using System.IO.Pipelines;
 using LowLevel.Allocator;
 using LowLevel.Allocator.AspNetCore;
-using Microsoft.AspNetCore.Http;
 // README: begin
 using Microsoft.AspNetCore.Builder;
 using Microsoft.Extensions.DependencyInjection;
@@ -13,8 +10,12 @@ WebApplication app = builder.Build();
 app.MapGet("/", () => "Hello");
 // README: end
 
-// What the arena's statistics say while this request is answered: bytes in Kestrel's hands.
-app.MapGet("/allocated", (ArenaMemoryPoolFactory pools) => pools.Arena.GetStatistics().AllocatedBytes);
+// Bytes of the arena that were ever used, which is none until Kestrel takes its first buffer from it.
+app.MapGet("/used", (ArenaMemoryPoolFactory pools) =>
+{
+    ArenaStatistics now = pools.Arena.GetStatistics();
+    return now.ReservedBytes - now.UnreachedBytes;
+});
 
 // README: begin
 app.Run();
