@@ -46,7 +46,7 @@ public sealed class TidyTests
         IReadOnlyList<Match> packages = Regex.Matches(versions, "<PackageVersion Include=\"([^\"]+)\" Version=\"([^\"]+)\" />");
         Assert.NotEmpty(packages);
         Assert.All(packages, p => Assert.Matches(@"^\d+\.\d+\.\d+(\.\d+)?$", p.Groups[2].Value));
-        string projects = string.Concat(Repository.Projects.Select(Repository.Read));
+        string projects = string.Concat(Repository.Projects.Append("Directory.Build.props").Select(Repository.Read));
         Assert.All(packages, p => Assert.Contains($"<PackageReference Include=\"{p.Groups[1].Value}\"", projects, StringComparison.Ordinal));
         Assert.DoesNotContain(Repository.TextFiles, f => Path.GetFileName(f).Equals("nuget.config", StringComparison.OrdinalIgnoreCase));
     }
