@@ -20,10 +20,16 @@ internal sealed class Arguments
     /// <summary>Where <c>--json</c> wants the rows; null where it was not given.</summary>
     public string? JsonPath => OutputFile("json");
 
-    public static Arguments Parse(IReadOnlyList<string> args)
+    /// <summary>The word before the options, where the command has one; null where it was not given.</summary>
+    public string? Operand { get; private init; }
+
+    /// <param name="args">What stands behind the command's name.</param>
+    /// <param name="operand">What the command calls the word before its options; null where it has none.</param>
+    public static Arguments Parse(IReadOnlyList<string> args, string? operand = null)
     {
-        var result = new Arguments();
-        for (int i = 0; i < args.Count; i++)
+        bool hasOperand = operand is not null && args.Count > 0 && !args[0].StartsWith("--", StringComparison.Ordinal);
+        var result = new Arguments { Operand = hasOperand ? args[0] : null };
+        for (int i = hasOperand ? 1 : 0; i < args.Count; i++)
         {
             if (!args[i].StartsWith("--", StringComparison.Ordinal) || args[i].Length == 2)
             {
