@@ -119,6 +119,7 @@ public sealed partial class PageArena
         Pin();
         try
         {
+            BatchNote note = BatchNote.Begin();
             block = null;
             errno = Errno.None;
             if (!TryTakeBlock(order, type, flags, out Pfn pfn, out BlockMarks marks) && !TryTakeAfterReclaim(order, type, flags, out pfn, out marks))
@@ -131,6 +132,7 @@ public sealed partial class PageArena
                 return false;
             }
 
+            note.TellSlow(order, type, ZoneOf(pfn));
             block = _base + pfn.ByteOffset;
             return Furnish(block, order.Bytes, flags, marks.Zero, out errno);
         }
@@ -186,7 +188,8 @@ public sealed partial class PageArena
         }
 
         ThreadBin* bin = mine.Bin(order, type);
-        if (bin->Count == 0 && !RefillBusy(mine, bin, order, type))
+        BatchNote note = default;
+        if (bin->Count == 0 && !RefillBusy(mine, bin, order, type, ref note))
         {
             mine.Exit();
             return false;
@@ -194,6 +197,7 @@ public sealed partial class PageArena
 
         ThreadPages.Pop(bin, _map, out pfn, out marks);
         mine.Exit();
+        note.TellRefill(order, type);
         if (Budget.IsBelowLow)
         {
             Aerator.OnPressure();
@@ -202,7 +206,7 @@ public sealed partial class PageArena
         return true;
     }
 
-    private unsafe bool RefillBusy(ThreadPages mine, ThreadBin* bin, Order order, MigrateType type)
+    private unsafe bool RefillBusy(ThreadPages mine, ThreadBin* bin, Order order, MigrateType type, ref BatchNote note)
     {
         ulong wanted = (ulong)ThreadPagesLimits.NextBatch(bin, order.Value, Epoch);
         while (!Budget.TryTake(wanted << order.Value, AllocFlags.Kswapd))
@@ -219,9 +223,11 @@ public sealed partial class PageArena
         for (int i = 0; i < _zones.Length && taken == 0; i++)
         {
             Zone zone = _zones[(mine.PreferredZone + i) % _zones.Length];
+            note = BatchNote.Begin(zone);
             taken = ThreadDrain.Refill(this, zone, bin, order, type, (int)wanted, AllocFlags.NoFragment);
         }
 
+        note.Count = taken;
         Budget.Release((wanted - (ulong)taken) << order.Value);
         return taken != 0;
     }

@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.Diagnostics.Tracing;
 using System.Runtime.CompilerServices;
 using System.Threading;
@@ -35,6 +36,7 @@ public sealed partial class PageArena : IDisposable
     {
         System = os;
         Plan = plan;
+        Meter = ArenaMeter.For(options.MeterFactory); // a factory that throws leaves no mapping behind
         _memory = ArenaMemory.Reserve(os, plan.Bytes, plan.Zones.Length, options);
         _base = (byte*)_memory.Base;
         _map = _memory.Map;
@@ -44,6 +46,9 @@ public sealed partial class PageArena : IDisposable
         _checks = options.DebugChecks;
         _poison = options.PoisonValue;
         Id = Interlocked.Increment(ref s_created);
+        Name = options.Name;
+        MeterTags = ArenaMeter.TagsOf(this);
+        Snapshots = new ArenaSnapshots(this, options.Aeration.Clock);
         _quickGate = _checks || _poison is not null ? -1 : Id;
         Budget = new Budget(plan.CapPages, plan.Marks) { Emptied = EndIfEmpty };
         _zones = new Zone[plan.Zones.Length];
@@ -98,6 +103,7 @@ public sealed partial class PageArena : IDisposable
             throw;
         }
 
+        LivingArenas.Add(arena);
         if (ArenaEvents.Log.IsEnabled(EventLevel.Informational, ArenaEvents.Keywords.Lifecycle))
         {
             ArenaEvents.Log.ArenaCreated(arena.Id, (long)plan.Bytes, plan.Zones.Length);
@@ -125,6 +131,16 @@ public sealed partial class PageArena : IDisposable
 
     /// <summary>The arena's number in this process, from 1 on.</summary>
     internal int Id { get; }
+
+    /// <summary>The name that smaps and the meter show.</summary>
+    internal string Name { get; }
+
+    /// <summary>The meter that shows this arena.</summary>
+    internal ArenaMeter Meter { get; }
+
+    internal KeyValuePair<string, object?>[] MeterTags { get; }
+
+    internal ArenaSnapshots Snapshots { get; }
 
     internal ReadOnlySpan<Zone> Zones => _zones;
 
@@ -210,6 +226,7 @@ public sealed partial class PageArena : IDisposable
             return;
         }
 
+        LivingArenas.Remove(this);
         _threads.Close();
         Aerator.Close();
         if (ArenaEvents.Log.IsEnabled(EventLevel.Informational, ArenaEvents.Keywords.Lifecycle))

@@ -76,6 +76,19 @@ public sealed class Aerator
     /// <summary>Batches refused, failed or lost since.</summary>
     public long LostBatches => _reactor?.LostBatches ?? 0;
 
+    /// <summary>Batches that the host was told of since.</summary>
+    internal long Reports => _reactor?.Reports ?? 0;
+
+    /// <summary>What the host has failed to do since.</summary>
+    internal HostFaults HostFaults
+    {
+        get
+        {
+            HostFaults faults = _link?.Faults ?? default;
+            return _reactor?.AddLosses(faults) ?? faults;
+        }
+    }
+
     internal ulong InflatedPages => _link?.InflatedPages ?? 0;
 
     /// <summary>The balloon of this arena, once started.</summary>
@@ -227,6 +240,8 @@ public sealed class Aerator
                 _drive!.Rested();
             }
         }
+
+        ZoneWaits.Tell();
     }
 
     /// <summary>Waits for the batch in flight, if there is one. False: it has not come back in time, another try is not worth it.</summary>
