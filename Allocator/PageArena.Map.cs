@@ -6,8 +6,7 @@ public sealed partial class PageArena
 {
     /// <summary>A map of the arena: what each pageblock (2 MiB) is, with its shares of taken, raw and treated pages. Stops nobody: the zone
     /// locks are held for some microseconds at a time, so each cell is true of an instant and the whole only of a still arena. Costs a look
-    /// at the head of each block, about 5 ms per GiB that is cut into single pages and a hundredth of that where blocks are large; only
-    /// pageblocks that were ever used are looked at.</summary>
+    /// at the head of each block, so little where blocks are large; only pageblocks that were ever used are looked at.</summary>
     /// <exception cref="ObjectDisposedException">The arena was disposed.</exception>
     public ArenaMap GetMap()
     {

@@ -69,9 +69,8 @@ internal sealed class MapPicture
     public void Draw(IMapCanvas canvas, double x, double y)
     {
         canvas.Text(new MapInk(18, MapColours.Ink), x + Margin, y + 26, _title);
-        string used = $"{MapLegend.Count(_map.UsedCount)} of {MapLegend.Count(_map.Count)} pageblocks ever used";
-        string scale = $"one cell = one pageblock of 2 MiB, {_columns} a row ({MapLegend.Bytes(_columns * BytesPerCell)})";
-        canvas.Text(new MapInk(13, MapColours.Soft), x + Margin, y + 48, $"{used}; {scale}");
+        string used = $"{MapLegend.Count(_map.UsedCount)} of {MapLegend.Count(_map.Count)} pageblocks (2 MiB, one a cell) ever used";
+        canvas.Text(new MapInk(13, MapColours.Soft), x + Margin, y + 48, $"{used}; a row is {MapLegend.Bytes(_columns * BytesPerCell)}");
         double at = y + Top;
         foreach (MapSection section in _map.Sections)
         {

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Diagnostics;
 using System.Globalization;
 using System.IO;
 using System.Linq;
@@ -54,15 +55,23 @@ internal sealed class MapCommand : ICommand
         using var load = new ServiceLoad(shape);
         using var source = BufferSource.Create("arena");
         List<(string Title, ArenaMap Map)> moments = [];
-        load.RunBurst(source, () => { }, () => moments.Add(("full", source.Map!)));
-        moments.Add(("after the burst", source.Map!));
-        moments.Add(("after treatment", Treated(source)));
+        load.RunBurst(source, () => { }, () => Look("full"));
+        Look("after the burst");
+        WaitForTreatment(source);
+        Look("after treatment");
         source.Verify();
         load.GiveBackAll();
         return moments;
+
+        void Look(string moment)
+        {
+            long start = Stopwatch.GetTimestamp();
+            moments.Add((moment, source.Map!));
+            Console.Out.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{moment}: map taken in {Stopwatch.GetElapsedTime(start).TotalMilliseconds:0.00} ms"));
+        }
     }
 
-    private static ArenaMap Treated(BufferSource source)
+    private static void WaitForTreatment(BufferSource source)
     {
         long before = -1;
         for (int rest = 0; rest < RestsAtMost && (rest < RestsAtLeast || source.Statistics!.PagesTreated != before); rest++)
@@ -70,8 +79,6 @@ internal sealed class MapCommand : ICommand
             before = source.Statistics!.PagesTreated;
             Thread.Sleep(Rest);
         }
-
-        return source.Map!;
     }
 
     private static void Write(List<(string Title, ArenaMap Map)> moments)

@@ -5,6 +5,7 @@ using System.Globalization;
 using System.IO;
 using System.Linq;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using LowLevel.Perf;
 using Xunit;
 
@@ -127,6 +128,7 @@ public sealed class WatchTests
             string[] lines = output.TrimEnd().Split('\n');
             Assert.DoesNotContain('\u001b', output);
             Assert.InRange(lines.Count(l => l.Contains("  arena 77  ", StringComparison.Ordinal)), 2, 6);
+            Assert.Contains(lines, l => Regex.IsMatch(l, @"  arena 1  allocated [0-9.]+ MiB  cached [0-9.]+ MiB .*  cycles [1-9]"));
             string last = lines.Last(l => l.Contains("  arena 77  ", StringComparison.Ordinal));
             Assert.Contains("allocated 512.0 MiB  cached 64.0 MiB  raw 256.0 MiB  in_reactor 2.0 MiB  treated 1,024.0 MiB", last, StringComparison.Ordinal);
             Assert.Matches(@"rss [1-9][0-9,]*\.[0-9] MiB", last);
