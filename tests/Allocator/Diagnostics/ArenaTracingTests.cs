@@ -121,6 +121,10 @@ public sealed class ArenaTracingTests
         Assert.Equal(pageblock, listener.Mine("HugePageSplit").First().Long("pageblock"));
         plant.Free(pages[0]);
         plant.Arena.Trim();
+
+        // It is whole and treated; used once more, it goes as a whole.
+        plant.Free(plant.Allocate(9));
+        plant.Arena.Trim();
         Event restored = listener.Mine("PageblockRestored").Single();
         Assert.Equal((0, pageblock, 0), (restored.Int("zone"), restored.Long("pageblock"), restored.Int("small")));
     }
