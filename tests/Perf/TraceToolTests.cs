@@ -49,7 +49,7 @@ public sealed class TraceToolTests : IDisposable
         (int code, string output) = PerfProcess.Run(folder.FullName, "trace", "--seconds", "1", "--output", trace);
         Assert.True(code == 0, output);
 
-        (code, output) = Run("dotnet-trace", "report", trace, "topN");
+        (code, output) = Run("dotnet-trace", "report", trace, "topN", "-n", "50");
         Assert.True(code == 0, output);
         Assert.Contains("TraceChildCommand.Burst", output, StringComparison.Ordinal);
 

@@ -15,6 +15,7 @@ namespace LowLevel.Tests.Allocator.Diagnostics;
 
 /// <summary>What a real arena tells while it works. Other tests' arenas are heard too: what is looked at is told on this thread, or
 /// in numbers that no other test has.</summary>
+[Collection("readers of counters")]
 public sealed class ArenaTracingTests
 {
     [Fact]
