@@ -1,5 +1,4 @@
 using System;
-using System.Collections.Generic;
 using System.Diagnostics.Tracing;
 using System.Runtime.CompilerServices;
 using System.Threading;
@@ -36,7 +35,8 @@ public sealed partial class PageArena : IDisposable
     {
         System = os;
         Plan = plan;
-        Meter = ArenaMeter.For(options.MeterFactory); // a factory that throws leaves no mapping behind
+        Id = Interlocked.Increment(ref s_created);
+        Face = new ArenaFace(this, Id, options); // before the reservation: a factory that throws leaves no mapping behind
         _memory = ArenaMemory.Reserve(os, plan.Bytes, plan.Zones.Length, options);
         _base = (byte*)_memory.Base;
         _map = _memory.Map;
@@ -45,10 +45,6 @@ public sealed partial class PageArena : IDisposable
         _usesThreadPages = options.ThreadPages;
         _checks = options.DebugChecks;
         _poison = options.PoisonValue;
-        Id = Interlocked.Increment(ref s_created);
-        Name = options.Name;
-        MeterTags = ArenaMeter.TagsOf(this);
-        Snapshots = new ArenaSnapshots(this, options.Aeration.Clock);
         _quickGate = _checks || _poison is not null ? -1 : Id;
         Budget = new Budget(plan.CapPages, plan.Marks) { Emptied = EndIfEmpty };
         _zones = new Zone[plan.Zones.Length];
@@ -132,15 +128,8 @@ public sealed partial class PageArena : IDisposable
     /// <summary>The arena's number in this process, from 1 on.</summary>
     internal int Id { get; }
 
-    /// <summary>The name that smaps and the meter show.</summary>
-    internal string Name { get; }
-
-    /// <summary>The meter that shows this arena.</summary>
-    internal ArenaMeter Meter { get; }
-
-    internal KeyValuePair<string, object?>[] MeterTags { get; }
-
-    internal ArenaSnapshots Snapshots { get; }
+    /// <summary>What of it is seen from outside.</summary>
+    internal ArenaFace Face { get; }
 
     internal ReadOnlySpan<Zone> Zones => _zones;
 

@@ -52,7 +52,7 @@ internal sealed class ArenaCounters
         double sum = 0;
         foreach (PageArena arena in LivingArenas.All())
         {
-            sum += arena.Snapshots.Read(reader) is ArenaStatistics now ? value(now) : 0;
+            sum += arena.Face.Snapshots.Read(reader) is ArenaStatistics now ? value(now) : 0;
         }
 
         return sum;

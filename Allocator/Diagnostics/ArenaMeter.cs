@@ -51,10 +51,6 @@ internal sealed class ArenaMeter
     public static ArenaMeter For(IMeterFactory? factory) =>
         factory is null ? s_shared.Value : s_made.GetValue(factory, static made => new ArenaMeter(made.Create(Options)));
 
-    /// <summary>What each measurement of an arena is tagged with.</summary>
-    public static KeyValuePair<string, object?>[] TagsOf(PageArena arena) =>
-        [new("lowlevel.arena.name", arena.Name), new("lowlevel.arena.id", arena.Id)];
-
     private void Bytes(string name, string description, Func<ArenaStatistics, long> value)
     {
         int reader = _readers++;
@@ -72,9 +68,9 @@ internal sealed class ArenaMeter
         List<Measurement<long>> all = [];
         foreach (PageArena arena in Mine())
         {
-            if (arena.Snapshots.Read(reader) is ArenaStatistics now)
+            if (arena.Face.Snapshots.Read(reader) is ArenaStatistics now)
             {
-                all.Add(new Measurement<long>(value(now), arena.MeterTags));
+                all.Add(new Measurement<long>(value(now), arena.Face.MeterTags));
             }
         }
 
@@ -86,7 +82,7 @@ internal sealed class ArenaMeter
         List<Measurement<long>> all = [];
         foreach (PageArena arena in Mine())
         {
-            foreach (FreeBlocks free in arena.Snapshots.Read(reader)?.Free ?? [])
+            foreach (FreeBlocks free in arena.Face.Snapshots.Read(reader)?.Free ?? [])
             {
                 all.Add(new Measurement<long>(free.Raw, TagsOf(arena, free, "raw")));
                 all.Add(new Measurement<long>(free.Treated, TagsOf(arena, free, "treated")));
@@ -108,7 +104,7 @@ internal sealed class ArenaMeter
 
             foreach ((string kind, long count) in arena.Aerator.HostFaults.ByKind)
             {
-                all.Add(new Measurement<long>(count, [.. arena.MeterTags, new("lowlevel.fault", kind)]));
+                all.Add(new Measurement<long>(count, [.. arena.Face.MeterTags, new("lowlevel.fault", kind)]));
             }
         }
 
@@ -118,13 +114,13 @@ internal sealed class ArenaMeter
     private List<PageArena> Mine()
     {
         List<PageArena> living = LivingArenas.All();
-        living.RemoveAll(arena => arena.Meter != this);
+        living.RemoveAll(arena => arena.Face.Meter != this);
         return living;
     }
 
     private static KeyValuePair<string, object?>[] TagsOf(PageArena arena, FreeBlocks free, string state) =>
     [
-        .. arena.MeterTags,
+        .. arena.Face.MeterTags,
         new("lowlevel.order", free.Order),
         new("lowlevel.migrate_type", NameOf(free.Type)),
         new("lowlevel.state", state),

@@ -15,6 +15,7 @@ namespace LowLevel.Tests.Allocator.Diagnostics;
 
 /// <summary>What a real arena tells while it works. Other tests' arenas are heard too: what is looked at is told on this thread, or
 /// in numbers that no other test has.</summary>
+[Collection("readers of counters")]
 public sealed class ArenaTracingTests
 {
     [Fact]
@@ -120,6 +121,10 @@ public sealed class ArenaTracingTests
         Assert.Equal((0, pageblock, 1), (divided.Int("zone"), divided.Long("pageblock"), divided.Int("small")));
         Assert.Equal(pageblock, listener.Mine("HugePageSplit").First().Long("pageblock"));
         plant.Free(pages[0]);
+        plant.Arena.Trim();
+
+        // It is whole and treated; used once more, it goes as a whole.
+        plant.Free(plant.Allocate(9));
         plant.Arena.Trim();
         Event restored = listener.Mine("PageblockRestored").Single();
         Assert.Equal((0, pageblock, 0), (restored.Int("zone"), restored.Long("pageblock"), restored.Int("small")));
