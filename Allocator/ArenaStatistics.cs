@@ -57,11 +57,18 @@ public sealed record ArenaStatistics
     /// <see cref="PageArena.Verify"/> reads every struct page, which makes the kernel map a page of zeros and call it resident.</summary>
     public required long MetadataBytes { get; init; }
 
+    /// <summary>What may be resident: allocated, in threads' pages, raw, in the reactor, quarantined, and the metadata. From the arena's own
+    /// bookkeeping, so it costs nothing, and an upper bound: memory that was handed out and not touched yet counts.</summary>
+    public required long ResidentBytes { get; init; }
+
     /// <summary>Batches that came back treated.</summary>
     public required long Cycles { get; init; }
 
     /// <summary>Pages (4 KiB) treated so far.</summary>
     public required long PagesTreated { get; init; }
+
+    /// <summary>Batches that the host was told of.</summary>
+    public required long Reports { get; init; }
 
     /// <summary>Batches that came back raw: refused, failed or lost.</summary>
     public required long LostBatches { get; init; }

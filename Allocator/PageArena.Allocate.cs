@@ -118,7 +118,14 @@ public sealed partial class PageArena
         Pin();
         try
         {
-            return Serve(new Demand(order.Pages, type, flags, IsRange: false), out block, out failure);
+            BatchNote note = BatchNote.Begin();
+            bool served = Serve(new Demand(order.Pages, type, flags, IsRange: false), out block, out failure);
+            if (served && Contains(block))
+            {
+                note.TellSlow(order, type, ZoneOf(Pfn.FromByteOffset((nuint)((byte*)block - _base))));
+            }
+
+            return served;
         }
         finally
         {
@@ -188,7 +195,8 @@ public sealed partial class PageArena
         }
 
         ThreadBin* bin = mine.Bin(order, type);
-        if (bin->Count == 0 && !RefillBusy(mine, bin, order, type))
+        BatchNote note = default;
+        if (bin->Count == 0 && !RefillBusy(mine, bin, order, type, ref note))
         {
             mine.Exit();
             return false;
@@ -196,6 +204,7 @@ public sealed partial class PageArena
 
         ThreadPages.Pop(bin, _map, out pfn, out marks);
         mine.Exit();
+        note.TellRefill(order, type);
         if (Budget.IsBelowLow)
         {
             Aerator.OnPressure();
@@ -204,7 +213,7 @@ public sealed partial class PageArena
         return true;
     }
 
-    private unsafe bool RefillBusy(ThreadPages mine, ThreadBin* bin, Order order, MigrateType type)
+    private unsafe bool RefillBusy(ThreadPages mine, ThreadBin* bin, Order order, MigrateType type, ref BatchNote note)
     {
         ulong wanted = (ulong)ThreadPagesLimits.NextBatch(bin, order.Value, Epoch, isRefill: true);
         while (!Budget.TryTake(wanted << order.Value, AllocFlags.Kswapd))
@@ -221,9 +230,11 @@ public sealed partial class PageArena
         for (int i = 0; i < _zones.Length && taken == 0; i++)
         {
             Zone zone = _zones[(mine.PreferredZone + i) % _zones.Length];
+            note = BatchNote.Begin(zone);
             taken = ThreadDrain.Refill(this, zone, bin, order, type, (int)wanted, AllocFlags.NoFragment);
         }
 
+        note.Count = taken;
         Budget.Release((wanted - (ulong)taken) << order.Value);
         return taken != 0;
     }

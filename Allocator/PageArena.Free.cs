@@ -81,6 +81,8 @@ public sealed partial class PageArena
         {
             Tell(signalled);
         }
+
+        ZoneWaits.Tell();
     }
 
     /// <summary>Puts the block on the thread's stack; a full stack first makes room.</summary>
@@ -102,13 +104,15 @@ public sealed partial class PageArena
         Order order = new((int)head->Private);
         ThreadBin* bin = mine.Bin(order, type);
         head->FreedAt = Epoch;
+        BatchNote note = default;
         if (bin->Count >= bin->High)
         {
-            signalled = ThreadDrain.MakeRoom(this, bin, order, type);
+            signalled = ThreadDrain.MakeRoom(this, bin, order, type, ref note);
         }
 
         bin->Entries[bin->Count++] = pfn.Value;
         mine.Exit();
+        note.TellDrain(order, type);
         return true;
     }
 

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Threading;
 using LowLevel.Native;
 
 namespace LowLevel.Allocator;
@@ -14,6 +15,20 @@ public sealed partial class PageArena
         try
         {
             return Snapshot();
+        }
+        finally
+        {
+            Unpin();
+        }
+    }
+
+    /// <summary>As <see cref="GetStatistics"/>; null once the arena was disposed.</summary>
+    internal ArenaStatistics? TryGetStatistics()
+    {
+        Interlocked.Increment(ref _pins);
+        try
+        {
+            return IsDisposed ? null : Snapshot();
         }
         finally
         {
@@ -62,7 +77,7 @@ public sealed partial class PageArena
 
     private ArenaStatistics Snapshot()
     {
-        ulong unreached = 0, raw = 0, treated = 0, reactor = 0, isolated = 0, inflated = 0, quarantined = 0;
+        ulong unreached = 0, isolatedDropped = 0, raw = 0, treated = 0, reactor = 0, isolated = 0, inflated = 0, quarantined = 0;
         long metadata = _memory.ResidentFixedMetadataBytes;
         Dictionary<(int Order, MigrateType Type), (long Raw, long Treated)> free = [];
         foreach (Zone zone in _zones)
@@ -84,6 +99,7 @@ public sealed partial class PageArena
             metadata += _memory.ResidentStructPageBytes(zone.Start, zone.ReachedPfn);
             raw -= isolatedRaw;
             treated -= isolatedTreated;
+            isolatedDropped += isolatedTreated;
         }
 
         (long outsideBytes, long outsideBlocks) = _atCap.Outside.Count();
@@ -95,6 +111,8 @@ public sealed partial class PageArena
             blocks.Add(new FreeBlocks(order, type, rawBlocks, treatedBlocks));
         }
 
+        metadata += _threads.MetadataBytes;
+        ulong held = raw + reactor + quarantined + isolated - isolatedDropped;
         blocks.Sort(static (a, b) => (b.Order, a.Type).CompareTo((a.Order, b.Type)));
         return new ArenaStatistics
         {
@@ -109,9 +127,11 @@ public sealed partial class PageArena
             IsolatedBytes = Bytes(isolated),
             InflatedBytes = Bytes(inflated),
             QuarantinedBytes = Bytes(quarantined),
-            MetadataBytes = metadata + _threads.MetadataBytes,
+            MetadataBytes = metadata,
+            ResidentBytes = Bytes(held) + ((Math.Max(0, taken) + cached) << PageblockLimits.PageShift) + metadata,
             FallBackBytes = outsideBytes,
             FallBackBlocks = outsideBlocks,
+            Reports = Aerator.Reports,
             Cycles = Aerator.Cycles,
             PagesTreated = Aerator.PagesTreated,
             LostBatches = Aerator.LostBatches,

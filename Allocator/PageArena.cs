@@ -36,6 +36,8 @@ public sealed partial class PageArena : IDisposable
     {
         System = os;
         Plan = plan;
+        Id = Interlocked.Increment(ref s_created);
+        Face = new ArenaFace(this, Id, options); // before the reservation: a factory that throws leaves no mapping behind
         _memory = ArenaMemory.Reserve(os, plan.Bytes, plan.Zones.Length, options);
         _base = (byte*)_memory.Base;
         _map = _memory.Map;
@@ -44,7 +46,6 @@ public sealed partial class PageArena : IDisposable
         _usesThreadPages = options.ThreadPages;
         _checks = options.DebugChecks;
         _poison = options.PoisonValue;
-        Id = Interlocked.Increment(ref s_created);
         _quickGate = _checks || _poison is not null ? -1 : Id;
         ulong bound = plan.CapFollowsLimit ? plan.Bytes >> PageblockLimits.PageShift : plan.CapPages;
         Budget = new Budget(bound, plan.CapPages, plan.Marks) { Emptied = EndIfEmpty };
@@ -101,6 +102,7 @@ public sealed partial class PageArena : IDisposable
             throw;
         }
 
+        LivingArenas.Add(arena);
         if (ArenaEvents.Log.IsEnabled(EventLevel.Informational, ArenaEvents.Keywords.Lifecycle))
         {
             ArenaEvents.Log.ArenaCreated(arena.Id, (long)plan.Bytes, plan.Zones.Length);
@@ -128,6 +130,9 @@ public sealed partial class PageArena : IDisposable
 
     /// <summary>The arena's number in this process, from 1 on.</summary>
     internal int Id { get; }
+
+    /// <summary>What of it is seen from outside.</summary>
+    internal ArenaFace Face { get; }
 
     internal ReadOnlySpan<Zone> Zones => _zones;
 
@@ -214,6 +219,7 @@ public sealed partial class PageArena : IDisposable
         }
 
         Budget.Close();
+        LivingArenas.Remove(this);
         _threads.Close();
         Aerator.Close();
         if (ArenaEvents.Log.IsEnabled(EventLevel.Informational, ArenaEvents.Keywords.Lifecycle))

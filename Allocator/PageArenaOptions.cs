@@ -1,4 +1,5 @@
 using System;
+using System.Diagnostics.Metrics;
 
 namespace LowLevel.Allocator;
 
@@ -130,6 +131,10 @@ public sealed class PageArenaOptions
 
     /// <summary>The name that smaps shows as [anon:name], 1 to 74 printable characters without spaces and []\$`. Default "lowlevel-arena".</summary>
     public string Name { get; set; } = "lowlevel-arena";
+
+    /// <summary>Who makes the meter "LowLevel.Allocator" that shows this arena, where there is dependency injection. Null: a meter that all such arenas
+    /// of the process share.</summary>
+    public IMeterFactory? MeterFactory { get; set; }
 
     /// <summary>A thread keeps freed blocks for itself and takes them from there (the kernel's per-cpu pages). Default true.</summary>
     public bool ThreadPages { get; set; } = true;

@@ -13,6 +13,9 @@ internal sealed class Arguments
     private readonly Dictionary<string, string?> _given = [];
     private readonly SortedSet<string> _known = new(StringComparer.Ordinal) { "json" };
 
+    private IReadOnlyList<string>? _command;
+    private bool _takesCommand;
+
     private Arguments()
     {
     }
@@ -20,12 +23,26 @@ internal sealed class Arguments
     /// <summary>Where <c>--json</c> wants the rows; null where it was not given.</summary>
     public string? JsonPath => OutputFile("json");
 
-    public static Arguments Parse(IReadOnlyList<string> args)
+    /// <summary>The word before the options, where the command has one; null where it was not given.</summary>
+    public string? Operand { get; private init; }
+
+    /// <param name="args">What stands behind the command's name.</param>
+    /// <param name="operand">What the command calls the word before its options; null where it has none.</param>
+    public static Arguments Parse(IReadOnlyList<string> args, string? operand = null)
     {
-        var result = new Arguments();
-        for (int i = 0; i < args.Count; i++)
+        bool hasOperand = operand is not null && args.Count > 0 && !args[0].StartsWith("--", StringComparison.Ordinal);
+        var result = new Arguments { Operand = hasOperand ? args[0] : null };
+        for (int i = hasOperand ? 1 : 0; i < args.Count; i++)
         {
-            if (!args[i].StartsWith("--", StringComparison.Ordinal) || args[i].Length == 2)
+            if (args[i] == "--")
+            {
+                result._command = i + 1 < args.Count
+                    ? [.. args.Skip(i + 1)]
+                    : throw new UsageException("no command behind --; allowed: a program and its arguments");
+                break;
+            }
+
+            if (!args[i].StartsWith("--", StringComparison.Ordinal))
             {
                 throw new UsageException($"argument '{args[i]}' is no option; allowed: --option value, --flag");
             }
@@ -39,6 +56,13 @@ internal sealed class Arguments
         }
 
         return result;
+    }
+
+    /// <summary>What stands behind <c>--</c>: another program and its arguments; null where there is none.</summary>
+    public IReadOnlyList<string>? Command()
+    {
+        _takesCommand = true;
+        return _command;
     }
 
     /// <summary>Whether <c>--name</c> stands there.</summary>
@@ -134,6 +158,11 @@ internal sealed class Arguments
     public void End()
     {
         _ = JsonPath;
+        if (_command is not null && !_takesCommand)
+        {
+            throw new UsageException("argument '--' is no option; allowed: --option value, --flag");
+        }
+
         string? unknown = _given.Keys.FirstOrDefault(k => !_known.Contains(k));
         if (unknown is not null)
         {

@@ -26,8 +26,10 @@ internal static class Program
         new PeersCommand(),
         new ScaleCommand(),
         new BenchCommand(),
+        new MapCommand(),
         new TraceCommand(),
         new StressCommand(),
+        new WatchCommand(),
     ];
 
     /// <summary>What a command starts as its own child process, and what writes files of this repository; not listed.</summary>
@@ -78,7 +80,7 @@ internal static class Program
 
         ICommand command = Array.Find([.. Commands, .. ChildCommands], c => c.Name == name)
             ?? throw new UsageException($"unknown command '{name}'; allowed: {string.Join(", ", Commands.Select(c => c.Name))}, help");
-        return command.Run(Arguments.Parse(rest));
+        return command.Run(Arguments.Parse(rest, command.Operand));
     }
 
     private static void Help(TextWriter output)

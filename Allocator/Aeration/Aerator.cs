@@ -78,6 +78,19 @@ public sealed class Aerator
     /// <summary>Whether the calling thread is inside a round, where it must not wait for others.</summary>
     internal bool IsHeldByCurrentThread => _treatment.IsHeldByCurrentThread;
 
+    /// <summary>Batches that the host was told of since.</summary>
+    internal long Reports => _reactor?.Reports ?? 0;
+
+    /// <summary>What the host has failed to do since.</summary>
+    internal HostFaults HostFaults
+    {
+        get
+        {
+            HostFaults faults = _link?.Faults ?? default;
+            return _reactor?.AddLosses(faults) ?? faults;
+        }
+    }
+
     internal ulong InflatedPages => _link?.InflatedPages ?? 0;
 
     /// <summary>The balloon of this arena, once started.</summary>
@@ -235,6 +248,8 @@ public sealed class Aerator
                 _arena.Budget.WakeFirst(); // not for lack of budget alone does an allocation fail
             }
         }
+
+        ZoneWaits.Tell();
     }
 
     /// <summary>Waits for the batch in flight, if there is one. False: it has not come back in time, another try is not worth it.</summary>

@@ -59,6 +59,10 @@ internal sealed class PageblockBacking
         _small += (data->Flags & PageblockFlags.Small) == 0 ? 1 : 0;
         data->Flags |= PageblockFlags.Small;
         zone.ExitQuietly();
+        if (ArenaEvents.TracesPageblocks)
+        {
+            ArenaEvents.Log.PageblockDivided(zone.Number, block, _small);
+        }
     }
 
     /// <summary>After holes of a pageblock were dropped: splits its huge page through a page that is still in use. Threads that touch the
@@ -68,6 +72,10 @@ internal sealed class PageblockBacking
         if (IsHuge)
         {
             _os.Advise(_memory.Base + (nint)inUse.ByteOffset, PageblockLimits.PageSize, MemoryAdvice.Cold);
+            if (ArenaEvents.TracesPageblocks)
+            {
+                ArenaEvents.Log.HugePageSplit(inUse.Pageblock);
+            }
         }
     }
 
@@ -107,6 +115,10 @@ internal sealed class PageblockBacking
         }
 
         zone.ExitQuietly();
+        if ((flags & PageblockFlags.Small) != 0 && ArenaEvents.TracesPageblocks)
+        {
+            ArenaEvents.Log.PageblockRestored(zone.Number, pfn.Pageblock, _small);
+        }
     }
 
     /// <summary>Drops the struct pages inside a block that the reactor has, as far as they fill pages of their own: all but the head's page.</summary>

@@ -35,6 +35,7 @@ internal sealed class Reactor
     private readonly TimeSpan _hostTimeout;
     private readonly int _capacity;
     private Batch[] _batches = [];
+    private readonly long[] _lost = new long[Enum.GetValues<BatchLoss>().Length];
     private int _inFlight;
     private int _quarantined;
     private long _stageBegan;
@@ -62,8 +63,20 @@ internal sealed class Reactor
     /// <summary>Batches that did not come back treated.</summary>
     public long LostBatches { get; private set; }
 
+    /// <summary>Batches published.</summary>
+    public long Reports { get; private set; }
+
     /// <summary>Whether blocks are held back from a lost device.</summary>
     public bool HasQuarantine => _quarantined != 0;
+
+    /// <summary>Adds the batches lost, by reason. Any thread.</summary>
+    public HostFaults AddLosses(HostFaults faults) => faults with
+    {
+        Refused = _lost[(int)BatchLoss.Refused],
+        Failed = _lost[(int)BatchLoss.Failed],
+        TimedOut = _lost[(int)BatchLoss.TimedOut],
+        Quarantined = _lost[(int)BatchLoss.Quarantined],
+    };
 
     /// <summary>One round: fills and publishes what the device takes, then waits for one batch and decants it. Treatment lock held, no
     /// zone lock. Rounds are called until one is not <see cref="RoundResult.Treated"/>; whoever stops earlier calls <see cref="Finish"/>.</summary>
@@ -165,6 +178,7 @@ internal sealed class Reactor
         }
 
         Stage = _inFlight == 0 ? Stage.Idle : Stage.Settle;
+        ZoneWaits.Tell();
     }
 
     /// <summary>Batches out until nothing more is to be had or the device has enough. False: one could not be published, and is lost.</summary>
@@ -213,11 +227,12 @@ internal sealed class Reactor
         Begin(Stage.React);
         if (!_device.React(batch.Ranges, batch.Slot))
         {
-            Lose(batch, "refused");
+            Lose(batch, BatchLoss.Refused);
             return false;
         }
 
         _inFlight++;
+        Reports++;
         End(batch);
         return true;
     }
@@ -250,7 +265,7 @@ internal sealed class Reactor
         _inFlight--;
         if (result == SettleResult.Failed)
         {
-            Lose(batch, "failed");
+            Lose(batch, BatchLoss.Failed);
             SettleAll();
             return RoundResult.Lost;
         }
@@ -273,7 +288,7 @@ internal sealed class Reactor
                 _inFlight--;
                 if (_device.TryRevoke(batch.Slot, TimeSpan.Zero))
                 {
-                    Lose(batch, "timed out");
+                    Lose(batch, BatchLoss.TimedOut);
                 }
                 else
                 {
@@ -307,7 +322,7 @@ internal sealed class Reactor
         batch.Clear();
     }
 
-    private void Lose(Batch batch, string reason)
+    private void Lose(Batch batch, BatchLoss reason)
     {
         Report(reason);
         Decant(batch, treated: false, zero: false);
@@ -317,7 +332,7 @@ internal sealed class Reactor
     /// <summary>The device may still touch the batch: it is counted and handed to nobody until the device has let go (house rule 5).</summary>
     private void Quarantine(Batch batch)
     {
-        Report("quarantined");
+        Report(BatchLoss.Quarantined);
         foreach (Batch.Entry entry in batch.Entries)
         {
             entry.Zone.Enter();
@@ -329,12 +344,13 @@ internal sealed class Reactor
         _quarantined++;
     }
 
-    private void Report(string reason)
+    private void Report(BatchLoss loss)
     {
         LostBatches++;
+        _lost[(int)loss]++;
         if (ArenaEvents.Log.IsEnabled(EventLevel.Warning, ArenaEvents.Keywords.Treatment))
         {
-            ArenaEvents.Log.BatchLost(reason);
+            ArenaEvents.Log.BatchLost(loss.Text());
         }
     }
 

@@ -26,6 +26,7 @@ internal sealed partial class BalloonDriver : ITreatmentDevice
     private readonly ReportingQueue _reports;
     private readonly PageBalloon _balloon;
     private readonly StatisticsQueue _statistics;
+    private readonly ReportTrace _trace;
     private readonly Lock _service = new();
     private volatile bool _isLive;
     private volatile bool _isReset;
@@ -48,6 +49,7 @@ internal sealed partial class BalloonDriver : ITreatmentDevice
         _transport = transport;
         _control = control;
         _options = options;
+        _trace = new ReportTrace(options.ReportsInFlight);
         _reports = new ReportingQueue(control, gates?.Reports, options);
         _balloon = new PageBalloon(control, pages, gates?.Inflates[0], options.Clock);
         _statistics = new StatisticsQueue(control, pages);
@@ -100,6 +102,7 @@ internal sealed partial class BalloonDriver : ITreatmentDevice
             return false;
         }
 
+        _trace.Submitted(slot, batch);
         if (mustNotify)
         {
             _transport.Notify(BalloonLimits.ReportingQueue);
@@ -109,14 +112,24 @@ internal sealed partial class BalloonDriver : ITreatmentDevice
     }
 
     /// <inheritdoc/>
-    public SettleResult Settle(TimeSpan timeout, out int slot) =>
-        _reports.Settle(new Deadline(_options.Clock, timeout), _transport, out slot);
+    public SettleResult Settle(TimeSpan timeout, out int slot)
+    {
+        SettleResult result = _reports.Settle(new Deadline(_options.Clock, timeout), _transport, out slot);
+        _trace.Settled(slot, result);
+        return result;
+    }
 
     /// <inheritdoc/>
     public bool TryRevoke(int slot, TimeSpan timeout)
     {
         Deadline deadline = new(_options.Clock, timeout);
-        return _reports.TryAbandon(slot, TryStop(deadline), deadline);
+        bool released = _reports.TryAbandon(slot, TryStop(deadline), deadline);
+        if (ArenaEvents.Log.IsEnabled(EventLevel.Warning, ArenaEvents.Keywords.Ring))
+        {
+            ArenaEvents.Log.GateRevoked(slot, released);
+        }
+
+        return released;
     }
 
     /// <summary>Starts the device, the first time too. In service already: nothing happens, so whoever sees no

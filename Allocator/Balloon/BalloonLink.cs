@@ -23,6 +23,14 @@ internal sealed class BalloonLink : IBalloonLink
     public ulong InflatedPages => _balloon.Driver.InflatedPages;
 
     /// <inheritdoc/>
+    public HostFaults Faults => new()
+    {
+        DiscardsFailed = _balloon.Gates.Reports.Failed + _balloon.Gates.Inflates.Failed,
+        DiscardsRefused = _balloon.Gates.Reports.Refused + _balloon.Gates.Inflates.Refused,
+        Restarts = Math.Max(0, _balloon.Driver.Sessions - 1),
+    };
+
+    /// <inheritdoc/>
     public Action? WorkArrived
     {
         get => _balloon.Driver.WorkArrived;

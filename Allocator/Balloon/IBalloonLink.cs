@@ -11,6 +11,9 @@ internal interface IBalloonLink
     /// <summary>Pages that the balloon holds.</summary>
     ulong InflatedPages { get; }
 
+    /// <summary>What host and device have failed to do since the start; batches are the reactor's to count. Any thread.</summary>
+    HostFaults Faults => default;
+
     /// <summary>Called, from whatever thread, when the host wants something; cheap.</summary>
     Action? WorkArrived { get; set; }
 

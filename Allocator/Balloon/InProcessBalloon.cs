@@ -68,8 +68,9 @@ internal sealed class InProcessBalloon : IDisposable
         GuestBacking backing = memory.Memfd >= 0
             ? GuestBacking.Memfd(system, memory.Memfd, memory.ArenaBytes)
             : GuestBacking.Anonymous(system, memory.Arena, memory.ArenaBytes, method, memory.OneByOne);
+        TracedBacking traced = new(backing);
         BalloonGates gates = new(
-            new DiscardGates(backing, options.WantedCapacity, options.ReportsInFlight), new DiscardGates(backing, BalloonControl.PageNumbersMax));
+            new DiscardGates(traced, options.WantedCapacity, options.ReportsInFlight), new DiscardGates(traced, BalloonControl.PageNumbersMax));
         BalloonControl control = new(guest, controlAddress, options);
         BalloonDevice device = new(guest, memory.ArenaBytes, gates.Reports, gates.Inflates, deviceOptions);
         InProcessHost host = new(device, mode);

@@ -117,7 +117,7 @@ internal sealed partial class Zone
 
     /// <summary>Takes the lock. A test may watch who holds it; nobody calls the OS or waits for anything else inside.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public unsafe void Enter() => ZoneLock.Enter(ref _data->Lock);
+    public unsafe void Enter() => ZoneLock.Enter(_data);
 
     /// <summary>Gives the lock back. True: a high-water mark was reached meanwhile and the caller, now outside the lock, is to call
     /// <see cref="Aerator.OnHighWaterMark"/>. (The series dropped the lock in the middle of the free path for this.)</summary>

@@ -1,5 +1,7 @@
+using System.Diagnostics;
 using System.Runtime.CompilerServices;
 using System.Threading;
+using LowLevel.Native;
 
 namespace LowLevel.Allocator;
 
@@ -14,13 +16,23 @@ namespace LowLevel.Allocator;
 /// runs on.</para></summary>
 internal static class ZoneLock
 {
-    /// <summary>Takes the lock; not reentrant.</summary>
+    /// <summary>Takes a zone's lock; not reentrant. (The zone's struct and not the word, so that who waits can say for what.)</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe void Enter(ZoneData* zone)
+    {
+        if (Interlocked.CompareExchange(ref zone->Lock, 1, 0) != 0)
+        {
+            Wait(zone);
+        }
+    }
+
+    /// <summary>Takes a lock of this kind that is no zone's; not reentrant.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Enter(ref int word)
     {
         if (Interlocked.CompareExchange(ref word, 1, 0) != 0)
         {
-            Wait(ref word);
+            Spin(ref word);
         }
     }
 
@@ -32,14 +44,29 @@ internal static class ZoneLock
     public static bool LooksHeld(ref int word) => Volatile.Read(ref word) != 0;
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static void Wait(ref int word)
+    private static unsafe void Wait(ZoneData* zone)
     {
+        long began = ArenaEvents.TracesAllocation ? Stopwatch.GetTimestamp() : 0;
+        if (Spin(ref zone->Lock) && began != 0)
+        {
+            ZoneWaits.Note(zone->Number, began);
+        }
+    }
+
+    /// <summary>Takes the lock in the end; whether it has given its processor away meanwhile.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static bool Spin(ref int word)
+    {
+        bool yielded = false;
         SpinWait spin = default;
         do
         {
+            yielded |= spin.NextSpinWillYield;
+
             // Ten turns of growing length, then every other one a yield. Never Sleep(1): the holder needs microseconds once it runs.
             spin.SpinOnce(sleep1Threshold: -1);
         }
         while (Volatile.Read(ref word) != 0 || Interlocked.CompareExchange(ref word, 1, 0) != 0);
+        return yielded;
     }
 }

@@ -11,7 +11,7 @@ namespace LowLevel.Allocator;
 /// <remarks>A keyword that an event names but <see cref="Keywords"/> lacks silences the whole source, without an exception: a test
 /// listens to every event. Arguments are written from the stack (EventData, no boxing); safe from any thread.</remarks>
 [EventSource(Name = SourceName)]
-internal sealed class ArenaEvents : EventSource
+internal sealed partial class ArenaEvents : EventSource
 {
     /// <summary>The name that tracers enable.</summary>
     public const string SourceName = "LowLevel-Allocator";
@@ -19,9 +19,20 @@ internal sealed class ArenaEvents : EventSource
     /// <summary>The only instance.</summary>
     public static readonly ArenaEvents Log = new();
 
+    private ArenaCounters? _counters;
+
     private ArenaEvents()
     {
     }
+
+    /// <summary>Whether somebody listens to single batches and waits of the allocator.</summary>
+    public static bool TracesAllocation => Log.IsEnabled(EventLevel.Verbose, Keywords.Allocation);
+
+    /// <summary>Whether somebody listens to single pageblocks.</summary>
+    public static bool TracesPageblocks => Log.IsEnabled(EventLevel.Verbose, Keywords.Treatment);
+
+    /// <summary>Whether somebody listens to reports.</summary>
+    public static bool TracesReports => Log.IsEnabled(EventLevel.Informational, Keywords.Ring);
 
     /// <summary>Arena <paramref name="arena"/> (numbered from 1 within the process) was reserved with this many bytes and zones.</summary>
     [Event(1, Level = EventLevel.Informational, Keywords = Keywords.Lifecycle, Message = "arena {0}: {1} bytes in {2} zones")]
@@ -86,55 +97,55 @@ internal sealed class ArenaEvents : EventSource
         Write(5, 3, data);
     }
 
-    /// <summary>A thread's pages took <paramref name="count"/> blocks from a zone.</summary>
-    [Event(6, Level = EventLevel.Verbose, Keywords = Keywords.Allocation, Message = "order {0}: {1} blocks taken from the zone")]
-    public void Refill(int order, int count) => Pair(6, order, count);
-
-    /// <summary>A thread's pages gave <paramref name="count"/> blocks back to a zone.</summary>
-    [Event(7, Level = EventLevel.Verbose, Keywords = Keywords.Allocation, Message = "order {0}: {1} blocks given back to the zone")]
-    public void Drain(int order, int count) => Pair(7, order, count);
-
-    /// <summary>No block of this order and type could be found, whatever was tried; <paramref name="freeBytes"/> were free in all.</summary>
-    [Event(8, Level = EventLevel.Warning, Keywords = Keywords.Allocation, Message = "no block of order {0}, type {1}; {2} bytes free")]
-    public unsafe void AllocationFailed(int order, MigrateType type, long freeBytes)
+    /// <summary>A pageblock of which holes will be dropped was advised against huge pages; <paramref name="small"/> are in all.</summary>
+    [Event(18, Level = EventLevel.Verbose, Keywords = Keywords.Treatment, Message = "zone {0}: pageblock {1} is to be small, {2} in all")]
+    public unsafe void PageblockDivided(int zone, long pageblock, int small)
     {
         // Sound: as in ArenaCreated.
         EventData* data = stackalloc EventData[3];
-        Put(data, 0, &order);
-        Put(data, 1, &type);
-        Put(data, 2, &freeBytes);
-        Write(8, 3, data);
+        Put(data, 0, &zone);
+        Put(data, 1, &pageblock);
+        Put(data, 2, &small);
+        Write(18, 3, data);
     }
 
-    /// <summary>The driver reset the balloon device (VIRTIO 1.2, 2.1): it was lost, broke the protocol, or the arena ends.</summary>
-    [Event(9, Level = EventLevel.Warning, Keywords = Keywords.Ring | Keywords.Host, Message = "device reset")]
-    public void DeviceReset() => WriteEvent(9);
-
-    /// <summary>The balloon took <paramref name="pages"/> pages (4 KiB) from the arena for the host.</summary>
-    [Event(10, Level = EventLevel.Informational, Keywords = Keywords.Host, Message = "{0} pages inflated")]
-    public unsafe void Inflate(long pages)
+    /// <summary>The kernel was asked to split the huge page of a pageblock, of which holes were dropped.</summary>
+    [Event(19, Level = EventLevel.Verbose, Keywords = Keywords.Treatment, Message = "pageblock {0}: huge page split")]
+    public unsafe void HugePageSplit(long pageblock)
     {
         // Sound: as in ArenaCreated.
-        EventData data = new() { DataPointer = (nint)(&pages), Size = sizeof(long) };
-        Write(10, 1, &data);
+        EventData data = new() { DataPointer = (nint)(&pageblock), Size = sizeof(long) };
+        Write(19, 1, &data);
     }
 
-    /// <summary>The balloon gave <paramref name="pages"/> pages (4 KiB) back to the arena.</summary>
-    [Event(11, Level = EventLevel.Informational, Keywords = Keywords.Host, Message = "{0} pages deflated")]
-    public unsafe void Deflate(long pages)
+    /// <summary>Pageblocks that had been small are free as a whole and may be huge pages again; <paramref name="small"/> are left.</summary>
+    [Event(20, Level = EventLevel.Verbose, Keywords = Keywords.Treatment, Message = "zone {0}: pageblock {1} may be huge again, {2} are small")]
+    public unsafe void PageblockRestored(int zone, long pageblock, int small)
     {
         // Sound: as in ArenaCreated.
-        EventData data = new() { DataPointer = (nint)(&pages), Size = sizeof(long) };
-        Write(11, 1, &data);
+        EventData* data = stackalloc EventData[3];
+        Put(data, 0, &zone);
+        Put(data, 1, &pageblock);
+        Put(data, 2, &small);
+        Write(20, 3, data);
+    }
+
+    /// <summary>A listener comes (perhaps from within the base constructor, where a session waits for this source): the counters begin.</summary>
+    protected override void OnEventCommand(EventCommandEventArgs command)
+    {
+        if (command.Command == EventCommand.Enable)
+        {
+            _counters ??= new ArenaCounters(this);
+        }
     }
 
     /// <summary>A pool's buffer of <paramref name="bytes"/> was never returned and nobody can any more; the stack of its rent.</summary>
-    [Event(20, Level = EventLevel.Warning, Keywords = Keywords.Allocation, Message = "{0} bytes leaked, rented {1}")]
-    public void MemoryLeaked(long bytes, string rentedAt) => Told(20, bytes, rentedAt);
+    [Event(31, Level = EventLevel.Warning, Keywords = Keywords.Allocation, Message = "{0} bytes leaked, rented {1}")]
+    public void MemoryLeaked(long bytes, string rentedAt) => Told(31, bytes, rentedAt);
 
     /// <summary>A pool's buffer of <paramref name="bytes"/> was returned again; the stack of its first return.</summary>
-    [Event(21, Level = EventLevel.Warning, Keywords = Keywords.Allocation, Message = "{0} bytes returned again, returned before {1}")]
-    public void ReturnedTwice(long bytes, string firstReturnAt) => Told(21, bytes, firstReturnAt);
+    [Event(32, Level = EventLevel.Warning, Keywords = Keywords.Allocation, Message = "{0} bytes returned again, returned before {1}")]
+    public void ReturnedTwice(long bytes, string firstReturnAt) => Told(32, bytes, firstReturnAt);
 
     /// <summary>Arena <paramref name="arena"/> found memory to be shorter or less short than before, and treats sooner or later from now on:
     /// bytes charged of the bytes allowed (0 where not told), and stalls in percent of the last 10 s.</summary>
@@ -168,17 +179,6 @@ internal sealed class ArenaEvents : EventSource
         }
     }
 
-    [NonEvent]
-    private unsafe void Pair(int id, int first, int second)
-    {
-        // Sound: as in ArenaCreated.
-        EventData* data = stackalloc EventData[2];
-        Put(data, 0, &first);
-        Put(data, 1, &second);
-        Write(id, 2, data);
-    }
-
-    [NonEvent]
     private static unsafe void Put<T>(EventData* data, int index, T* value)
         where T : unmanaged
     {
@@ -191,7 +191,7 @@ internal sealed class ArenaEvents : EventSource
         /// <summary>Arenas come and go.</summary>
         public const EventKeywords Lifecycle = (EventKeywords)0x01;
 
-        /// <summary>Blocks between zones and threads' pages, and allocations that fail.</summary>
+        /// <summary>Blocks between zones and threads' pages, allocations that are slow or fail, waits for a zone's lock.</summary>
         public const EventKeywords Allocation = (EventKeywords)0x02;
 
         /// <summary>The reactor's stages, marks and losses.</summary>

@@ -1,5 +1,4 @@
 using System;
-using System.Diagnostics.Tracing;
 using LowLevel.Native;
 
 namespace LowLevel.Allocator;
@@ -31,18 +30,18 @@ internal static class ThreadDrain
 
         ThreadPages.DropOldest(bin, count);
         arena.Budget.Release((ulong)count << order.Value);
-        if (ArenaEvents.Log.IsEnabled(EventLevel.Verbose, ArenaEvents.Keywords.Allocation))
-        {
-            ArenaEvents.Log.Drain(order.Value, count);
-        }
-
         return signalled;
     }
 
     /// <summary>Makes room in a full stack: it grows where the thread has turned from taking to giving, else its next batch goes to the
     /// zones. Where the zone's lock is held and the stack may still grow, it grows by one small batch instead and the owner goes on: a
     /// holder that has lost its processor then keeps nobody waiting who only frees. The owner is busy.</summary>
-    public static unsafe Zone? MakeRoom(PageArena arena, ThreadBin* bin, Order order, MigrateType type)
+    /// <param name="arena">The arena.</param>
+    /// <param name="bin">The stack.</param>
+    /// <param name="order">Its order.</param>
+    /// <param name="type">Its type.</param>
+    /// <param name="note">What was done, for the tracer; told when the owner is out of its pages.</param>
+    public static unsafe Zone? MakeRoom(PageArena arena, ThreadBin* bin, Order order, MigrateType type, ref BatchNote note)
     {
         ulong share = ThreadPagesLimits.SharePages(arena.Budget.CapPages);
         if (ThreadPagesLimits.TryGrowAtTurn(bin, order.Value, arena.Epoch, share))
@@ -57,7 +56,10 @@ internal static class ThreadDrain
             return null;
         }
 
-        return Oldest(arena, bin, order, type, ThreadPagesLimits.NextBatch(bin, order.Value, arena.Epoch, isRefill: false));
+        note = BatchNote.Begin(arena.ZoneOf(new Pfn(bin->Entries[0])));
+        int count = ThreadPagesLimits.NextBatch(bin, order.Value, arena.Epoch, isRefill: false);
+        note.Count = count;
+        return Oldest(arena, bin, order, type, count);
     }
 
     /// <summary>Fills an empty stack from a zone, one batch under one lock hold. The owner is busy. Budget for the batch was taken by
@@ -73,11 +75,6 @@ internal static class ThreadDrain
         // The zone gave its best block first; a stack is popped from its end.
         new Span<uint>(bin->Entries, taken).Reverse();
         bin->Count = taken;
-        if (ArenaEvents.Log.IsEnabled(EventLevel.Verbose, ArenaEvents.Keywords.Allocation))
-        {
-            ArenaEvents.Log.Refill(order.Value, taken);
-        }
-
         return taken;
     }
 }

@@ -258,7 +258,10 @@ internal sealed class ThreadPagesRegistry
                 int count = restedOnly ? Rested(bin) : bin->Count;
                 if (count != 0)
                 {
+                    BatchNote note = BatchNote.Begin(_arena.ZoneOf(new Pfn(bin->Entries[0])));
+                    note.Count = count;
                     ThreadDrain.Oldest(_arena, bin, new Order(order), (MigrateType)type, count);
+                    note.TellDrain(new Order(order), (MigrateType)type);
                     ThreadPagesLimits.Shrink(bin, order);
                     any = true;
                 }

@@ -36,6 +36,9 @@ internal sealed class DiscardGates : IDiscardPort
     /// <summary>Ranges refused since the start. Any thread.</summary>
     public long Refused => Interlocked.Read(ref _refused);
 
+    /// <summary>Ranges that the system refused, wholly or in part, since the start. Any thread.</summary>
+    public long Failed => _gates.Sum(static gate => gate.Failed);
+
     /// <summary>Bytes dropped since the start. Any thread.</summary>
     public long DroppedBytes => _gates.Sum(static gate => gate.DroppedBytes);
 

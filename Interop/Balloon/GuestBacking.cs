@@ -52,6 +52,7 @@ internal sealed class GuestBacking : IGuestBacking
     private readonly int _memfd;
     private readonly DiscardMethod _method;
     private volatile bool _takesMany;
+    private long _calls;
 
     private GuestBacking(IOperatingSystem system, nint start, ulong bytes, int memfd, DiscardMethod method)
     {
@@ -71,6 +72,9 @@ internal sealed class GuestBacking : IGuestBacking
 
     /// <summary>Whether many ranges go to the kernel in one call.</summary>
     public bool TakesMany => _takesMany;
+
+    /// <summary>Calls to the system that were made to drop memory. Any thread.</summary>
+    public long Calls => Interlocked.Read(ref _calls);
 
     private MemoryAdvice Advice => _method == DiscardMethod.Free ? MemoryAdvice.Free : MemoryAdvice.DontNeed;
 
@@ -159,6 +163,7 @@ internal sealed class GuestBacking : IGuestBacking
         for (int attempt = 0; next < ranges.Length && attempt < AttemptsMax; attempt++)
         {
             int count = Fill(vector, ranges[next..], begun);
+            Interlocked.Increment(ref _calls);
             Errno error = _system.AdviseMany(vector[..count], Advice, out nuint done);
             if (error is not (Errno.None or Errno.EINTR or Errno.EAGAIN))
             {
@@ -195,6 +200,7 @@ internal sealed class GuestBacking : IGuestBacking
         Errno result = Errno.EAGAIN;
         for (int attempt = 0; attempt < AttemptsMax && result is Errno.EINTR or Errno.EAGAIN; attempt++)
         {
+            Interlocked.Increment(ref _calls);
             result = _method == DiscardMethod.PunchHole
                 ? _system.PunchHole(_memfd, address, (nuint)bytes)
                 : _system.Advise(_base + (nint)address, (nuint)bytes, Advice);

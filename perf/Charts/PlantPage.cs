@@ -5,6 +5,7 @@ using System.Linq;
 using System.Reflection;
 using System.Text;
 using System.Text.Json;
+using LowLevel.Allocator;
 
 namespace LowLevel.Perf;
 
@@ -35,6 +36,7 @@ internal static class PlantPage
             json.WriteStartArray("headings");
             PlantSeries.Headings.ToList().ForEach(json.WriteStringValue);
             json.WriteEndArray();
+            WriteMapKey(json);
             json.WriteStartArray("series");
             foreach (PlantSeries one in series)
             {
@@ -76,7 +78,49 @@ internal static class PlantPage
         }
 
         json.WriteEndArray();
+        json.WriteStartArray("maps");
+        foreach (MapPoint map in one.Maps)
+        {
+            json.WriteStartArray();
+            json.WriteNumberValue(Math.Round(map.Seconds, 3));
+            json.WriteStringValue(map.Letters);
+            json.WriteEndArray();
+        }
+
+        json.WriteEndArray();
         json.WriteEndObject();
+    }
+
+    /// <summary>What each letter of a map shows, colours with eighths, and the legend: so the script knows neither colours nor letters.</summary>
+    private static void WriteMapKey(Utf8JsonWriter json)
+    {
+        json.WriteStartObject("mapKey");
+        foreach ((char letter, (string Colour, int Parts)[] stack) in MapText.Key)
+        {
+            json.WriteStartArray(letter.ToString());
+            foreach ((string colour, int parts) in stack)
+            {
+                json.WriteStringValue(colour);
+                json.WriteNumberValue(parts);
+            }
+
+            json.WriteEndArray();
+        }
+
+        json.WriteEndObject();
+        json.WriteStartArray("mapLegend");
+        (string Name, PageblockState State)[] legend =
+            [("taken", PageblockState.Allocated), ("free, raw or in threads' pages", PageblockState.Raw), ("free, treated", PageblockState.Treated),
+             ("in reactor", PageblockState.InReactor), ("never used", PageblockState.NeverUsed)];
+        foreach ((string name, PageblockState state) in legend)
+        {
+            json.WriteStartArray();
+            json.WriteStringValue(name);
+            json.WriteStringValue(MapColours.Of(state));
+            json.WriteEndArray();
+        }
+
+        json.WriteEndArray();
     }
 
     private static double Mebibytes(long bytes) => Math.Round(bytes / 1048576.0, 1);

@@ -6,11 +6,13 @@ using LowLevel.Allocator;
 namespace LowLevel.Perf;
 
 /// <summary>One contestant of the plant, in its own process. Words to the parent: warm; burst n; live bytes; idle live seconds;
-/// result cpu cycles pages metadata (-1 where there is no arena).</summary>
+/// map letters (an arena's pageblocks, twice a second); result cpu cycles pages metadata (-1 where there is no arena).</summary>
 internal sealed class PlantChildCommand : ICommand
 {
     private static readonly TimeSpan Gap = TimeSpan.FromSeconds(1.5);
     private static readonly TimeSpan LiveInterval = TimeSpan.FromMilliseconds(50);
+
+    private static readonly TimeSpan MapInterval = TimeSpan.FromMilliseconds(500);
 
     private long _lastLive;
 
@@ -32,10 +34,13 @@ internal sealed class PlantChildCommand : ICommand
         ChildSide.Await("go");
         TimeSpan processor = Environment.CpuUsage.TotalTime;
         using var source = BufferSource.Create(contestant);
-        TimeSpan busy = RunBursts(load, source, shape.Bursts);
-        ChildSide.Say("idle", load.LiveBytes, busy.TotalSeconds);
+        using (new Repeated(MapInterval, () => SayMap(source)))
+        {
+            TimeSpan busy = RunBursts(load, source, shape.Bursts);
+            ChildSide.Say("idle", load.LiveBytes, busy.TotalSeconds);
+            ChildSide.Await("finish");
+        }
 
-        ChildSide.Await("finish");
         processor = Environment.CpuUsage.TotalTime - processor;
         ArenaStatistics? statistics = source.Statistics;
         source.Verify();
@@ -77,12 +82,47 @@ internal sealed class PlantChildCommand : ICommand
         return busy;
     }
 
+    private static void SayMap(BufferSource source)
+    {
+        if (source.Map is ArenaMap map)
+        {
+            ChildSide.Say("map", MapText.Of(map));
+        }
+    }
+
     private void SayLive(ServiceLoad load)
     {
         if (Stopwatch.GetElapsedTime(_lastLive) >= LiveInterval)
         {
             _lastLive = Stopwatch.GetTimestamp();
             ChildSide.Say("live", load.LiveBytes);
+        }
+    }
+
+    /// <summary>Does something again and again on a thread of its own until it is disposed.</summary>
+    private sealed class Repeated : IDisposable
+    {
+        private readonly ManualResetEventSlim _end = new();
+        private readonly Thread _thread;
+
+        public Repeated(TimeSpan interval, Action action)
+        {
+            _thread = new Thread(() =>
+            {
+                do
+                {
+                    action();
+                }
+                while (!_end.Wait(interval));
+            }) { IsBackground = true };
+            _thread.Start();
+        }
+
+        public void Dispose()
+        {
+            _end.Set();
+            _thread.Join();
+            _end.Dispose();
         }
     }
 }

@@ -13,6 +13,7 @@ internal sealed class PlantRun : IDisposable
     private readonly ChildProcess _child;
     private readonly List<CurvePoint> _curve = [];
     private readonly List<Usage> _after = [];
+    private readonly List<MapPoint> _maps = [];
     private readonly int _bursts;
     private bool _hasBaseline;
     private long _live;
@@ -53,6 +54,9 @@ internal sealed class PlantRun : IDisposable
 
     /// <summary>Net of the baseline, from the first burst on.</summary>
     public IReadOnlyList<CurvePoint> Curve => _curve;
+
+    /// <summary>The arena's map at sampled moments; none where there is no arena.</summary>
+    public IReadOnlyList<MapPoint> Maps => _maps;
 
     /// <summary>Net of the baseline, one for each of <see cref="Instants"/>.</summary>
     public IReadOnlyList<Usage> After => _after;
@@ -114,6 +118,9 @@ internal sealed class PlantRun : IDisposable
                 break;
             case "live":
                 _live = message.Whole(1);
+                break;
+            case "map":
+                _maps.Add(new MapPoint(message.Seconds, message.Words.Length > 1 ? message.Words[1] : ""));
                 break;
             case "idle":
                 IdleSince = message.Seconds;

@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.Diagnostics.Tracing;
 using System.IO;
 using System.Threading.Tasks;
@@ -17,6 +18,9 @@ internal static class TraceSession
     /// <summary>Takes a stack of every managed thread each millisecond or so.</summary>
     public const string Sampler = "Microsoft-DotNETCore-SampleProfiler";
 
+    /// <summary>The runtime's counters, for the resident set.</summary>
+    public const string Runtime = "System.Runtime";
+
     /// <summary>Where the runtime collects before it sends; what does not fit is lost, and the reader says how much.</summary>
     private const int BufferMebibytes = 256;
 
@@ -24,18 +28,30 @@ internal static class TraceSession
     private const long SamplerKeywords = 0xF000_0000_0000;
 
     /// <summary>Records while <paramref name="work"/> runs. The file appears whole or not at all.</summary>
-    public static void Record(int process, string path, Action work)
+    public static void Record(int process, string path, Action work) =>
+        Record(new DiagnosticsClient(process), path, resume: null, work: () =>
+        {
+            work();
+            return false;
+        });
+
+    /// <summary>Records a process that may be held at its start.</summary>
+    /// <param name="client">Its diagnostics port.</param>
+    /// <param name="path">The file; it appears whole or not at all.</param>
+    /// <param name="resume">Lets the process go on; called when the recording has begun.</param>
+    /// <param name="work">Returns when enough was recorded; true: the process has ended, and with it the recording.</param>
+    public static void Record(DiagnosticsClient client, string path, Action? resume, Func<bool> work)
     {
         Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
         string temporary = path + ".partial";
         try
         {
-            Collect(process, temporary, work);
+            Collect(client, temporary, resume, work);
             File.Move(temporary, path, overwrite: true);
         }
         catch (DiagnosticsClientException e)
         {
-            throw new MeasurementException($"the diagnostics port of process {process} does not serve: {e.Message}", e);
+            throw new MeasurementException($"the diagnostics port of the process does not serve: {e.Message}", e);
         }
         finally
         {
@@ -43,25 +59,33 @@ internal static class TraceSession
         }
     }
 
-    private static void Collect(int process, string path, Action work)
+    private static void Collect(DiagnosticsClient client, string path, Action? resume, Func<bool> work)
     {
+        Dictionary<string, string> counters = new() { ["EventCounterIntervalSec"] = "0.1" };
         EventPipeProvider[] providers =
         [
-            new(Arena, EventLevel.Verbose, -1),
+            new(Arena, EventLevel.Verbose, -1, counters),
             new(Sampler, EventLevel.Informational, SamplerKeywords),
+            new(Runtime, EventLevel.Informational, 0, counters),
             new("Microsoft-Windows-DotNETRuntime", EventLevel.Informational, (long)ClrTraceEventParser.Keywords.Default),
         ];
-        using EventPipeSession session = new DiagnosticsClient(process).StartEventPipeSession(
+        using EventPipeSession session = client.StartEventPipeSession(
             new EventPipeSessionConfiguration(providers, BufferMebibytes, requestRundown: true, requestStackwalk: true));
         Task copying = Copy(session.EventStream, path);
+        bool hasEnded = false;
         try
         {
-            work();
+            resume?.Invoke();
+            hasEnded = work();
         }
         finally
         {
-            // Stop makes the runtime write the names of all methods (the rundown) into the same stream, and then end it.
-            session.Stop();
+            // Stop makes the runtime write the names of all methods (the rundown) into the same stream, and then end it; so does its own end.
+            if (!hasEnded)
+            {
+                session.Stop();
+            }
+
             copying.Wait();
         }
     }

@@ -40,6 +40,9 @@ internal abstract class BufferSource : IDisposable
     /// <summary>The arena's own account; null where there is no arena.</summary>
     public virtual ArenaStatistics? Statistics => null;
 
+    /// <summary>The arena's map; null where there is no arena.</summary>
+    public virtual ArenaMap? Map => null;
+
     /// <summary>Checks what can be checked at rest.</summary>
     public virtual void Verify()
     {
@@ -62,6 +65,8 @@ internal sealed class ArenaSource(PageArenaOptions options) : BufferSource
     private readonly PageArena _arena = PageArena.Create(options);
 
     public override ArenaStatistics? Statistics => _arena.GetStatistics();
+
+    public override ArenaMap? Map => _arena.GetMap();
 
     // Sound: the block is held until Give, and the caller touches Bytes bytes of it.
     public override unsafe HeldBuffer Take(int bytes) => new((nint)_arena.AllocatePages(BitOperations.Log2((uint)bytes) - 12), null, bytes);

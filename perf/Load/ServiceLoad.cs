@@ -86,7 +86,8 @@ internal sealed class ServiceLoad : IDisposable
     /// <summary>One burst from its start to its end; calls back about every 5 ms.</summary>
     /// <param name="from">Where buffers come from; the same for all bursts.</param>
     /// <param name="tick">Runs in the calling thread.</param>
-    public TimeSpan RunBurst(BufferSource from, Action tick)
+    /// <param name="atPeak">Runs in the calling thread while every thread holds its share and waits.</param>
+    public TimeSpan RunBurst(BufferSource from, Action tick, Action? atPeak = null)
     {
         _source = from;
         long start = Stopwatch.GetTimestamp();
@@ -98,6 +99,11 @@ internal sealed class ServiceLoad : IDisposable
             {
                 Thread.Sleep(5);
                 tick();
+            }
+
+            if (phase == 0)
+            {
+                atPeak?.Invoke();
             }
 
             _barrier.SignalAndWait();

@@ -23,8 +23,8 @@ public sealed class ArenaEventsTests
         ("Stage", () => ArenaEvents.Log.Stage(Stage.Decant, Odd, 9, long.MinValue, 32, 1.5), [(int)Stage.Decant, Odd, 9, long.MinValue, 32, 1.5]),
         ("BatchLost", () => ArenaEvents.Log.BatchLost("timed out, \u00fc\u4e2d"), ["timed out, \u00fc\u4e2d"]),
         ("HighWaterMark", () => ArenaEvents.Log.HighWaterMark(Odd, 10, 96L), [Odd, 10, 96L]),
-        ("Refill", () => ArenaEvents.Log.Refill(Odd, 63), [Odd, 63]),
-        ("Drain", () => ArenaEvents.Log.Drain(Odd, 31), [Odd, 31]),
+        ("Refill", () => ArenaEvents.Log.Refill(Odd, 63, MigrateType.Movable, 2, 0.5), [Odd, 63, (int)MigrateType.Movable, 2, 0.5]),
+        ("Drain", () => ArenaEvents.Log.Drain(Odd, 31, MigrateType.Reclaimable, 3, 1.25), [Odd, 31, (int)MigrateType.Reclaimable, 3, 1.25]),
         ("AllocationFailed", () => ArenaEvents.Log.AllocationFailed(Odd, MigrateType.Reclaimable, 8192L), [Odd, (int)MigrateType.Reclaimable, 8192L]),
         ("DeviceReset", ArenaEvents.Log.DeviceReset, []),
         ("Inflate", () => ArenaEvents.Log.Inflate(-5L), [-5L]),
@@ -32,6 +32,15 @@ public sealed class ArenaEventsTests
         ("Deflate", () => ArenaEvents.Log.Deflate(-6L), [-6L]),
         ("MemoryLeaked", () => ArenaEvents.Log.MemoryLeaked(-7L, "at \u00fc.F()"), [-7L, "at \u00fc.F()"]),
         ("ReturnedTwice", () => ArenaEvents.Log.ReturnedTwice(-8L, "at \u4e2d.G()"), [-8L, "at \u4e2d.G()"]),
+        ("SlowAllocation", () => ArenaEvents.Log.SlowAllocation(Odd, MigrateType.Movable, 1, 2.5), [Odd, (int)MigrateType.Movable, 1, 2.5]),
+        ("LockWait", () => ArenaEvents.Log.LockWait(Odd, 2, 1e6), [Odd, 2, 1e6]),
+        ("ReportSubmitted", () => ArenaEvents.Log.ReportSubmitted(Odd, 256, 1L << 40), [Odd, 256, 1L << 40]),
+        ("ReportSettled", () => ArenaEvents.Log.ReportSettled(Odd, 5, 6L, SettleResult.TreatedZero, 7.5), [Odd, 5, 6L, (int)SettleResult.TreatedZero, 7.5]),
+        ("GateRevoked", () => ArenaEvents.Log.GateRevoked(Odd, true), [Odd, true]),
+        ("Discard", () => ArenaEvents.Log.Discard(Odd, long.MaxValue, 8, 22, 9.5), [Odd, long.MaxValue, 8, 22, 9.5]),
+        ("PageblockDivided", () => ArenaEvents.Log.PageblockDivided(Odd, 1L << 32, 4), [Odd, 1L << 32, 4]),
+        ("HugePageSplit", () => ArenaEvents.Log.HugePageSplit(-8L), [-8L]),
+        ("PageblockRestored", () => ArenaEvents.Log.PageblockRestored(Odd, 12L, 0), [Odd, 12L, 0]),
     ];
 
     private static IEnumerable<(MethodInfo Method, EventAttribute Event)> Declared =>
@@ -50,6 +59,7 @@ public sealed class ArenaEventsTests
             EventWrittenEventArgs? seen = listener.Find(name, payload);
             Assert.True(seen is not null, $"{name}({string.Join(", ", payload)}) did not arrive; heard: {listener}");
             Assert.Equal(declared.EventId, seen.EventId);
+            Assert.Equal(typeof(ArenaEvents).GetMethod(name)!.GetParameters().Select(p => p.Name), seen.PayloadNames);
             Assert.Equal(declared.Level, seen.Level);
             Assert.Equal(declared.Keywords, seen.Keywords & (EventKeywords)0xff);
         }
@@ -76,6 +86,18 @@ public sealed class ArenaEventsTests
         EventKeywords known = typeof(ArenaEvents.Keywords).GetFields().Aggregate(EventKeywords.None, (all, f) => all | (EventKeywords)f.GetRawConstantValue()!);
         Assert.All(Declared, d => Assert.True(d.Event.Keywords != 0 && (d.Event.Keywords & ~known) == 0, $"{d.Method.Name}: {d.Event.Keywords}"));
         Assert.Equal(known, Declared.Aggregate(EventKeywords.None, (all, d) => all | d.Event.Keywords));
+    }
+
+    /// <summary>Recorded traces are read by these numbers: each has one event, whatever becomes of others.</summary>
+    [Fact]
+    public void Numbers_of_events_are_what_they_were()
+    {
+        string[] expected =
+        [
+            "ArenaCreated", "ArenaDisposed", "Stage", "BatchLost", "HighWaterMark", "Refill", "Drain", "AllocationFailed", "DeviceReset", "Inflate", "Deflate",
+            "SlowAllocation", "LockWait", "ReportSubmitted", "ReportSettled", "GateRevoked", "Discard", "PageblockDivided", "HugePageSplit", "PageblockRestored",
+        ];
+        Assert.Equal(expected.Select((name, i) => (i + 1, name)), Declared.Select(d => (d.Event.EventId, d.Method.Name)).Order());
     }
 
     [Theory]
