@@ -140,16 +140,16 @@ internal sealed partial class ArenaEvents : EventSource
     }
 
     /// <summary>A pool's buffer of <paramref name="bytes"/> was never returned and nobody can any more; the stack of its rent.</summary>
-    [Event(31, Level = EventLevel.Warning, Keywords = Keywords.Allocation, Message = "{0} bytes leaked, rented {1}")]
-    public void MemoryLeaked(long bytes, string rentedAt) => Told(31, bytes, rentedAt);
+    [Event(22, Level = EventLevel.Warning, Keywords = Keywords.Allocation, Message = "{0} bytes leaked, rented {1}")]
+    public void MemoryLeaked(long bytes, string rentedAt) => Told(22, bytes, rentedAt);
 
     /// <summary>A pool's buffer of <paramref name="bytes"/> was returned again; the stack of its first return.</summary>
-    [Event(32, Level = EventLevel.Warning, Keywords = Keywords.Allocation, Message = "{0} bytes returned again, returned before {1}")]
-    public void ReturnedTwice(long bytes, string firstReturnAt) => Told(32, bytes, firstReturnAt);
+    [Event(23, Level = EventLevel.Warning, Keywords = Keywords.Allocation, Message = "{0} bytes returned again, returned before {1}")]
+    public void ReturnedTwice(long bytes, string firstReturnAt) => Told(23, bytes, firstReturnAt);
 
     /// <summary>Arena <paramref name="arena"/> found memory to be shorter or less short than before, and treats sooner or later from now on:
     /// bytes charged of the bytes allowed (0 where not told), and stalls in percent of the last 10 s.</summary>
-    [Event(30, Level = EventLevel.Informational, Keywords = Keywords.Treatment, Message = "arena {0}: pressure {1}; {2} of {3} bytes, stalled {4} %")]
+    [Event(21, Level = EventLevel.Informational, Keywords = Keywords.Treatment, Message = "arena {0}: pressure {1}; {2} of {3} bytes, stalled {4} %")]
     public unsafe void PressureChanged(int arena, MemoryPressure pressure, long charge, long limit, double stalledPercent)
     {
         // Sound: as in ArenaCreated.
@@ -159,7 +159,7 @@ internal sealed partial class ArenaEvents : EventSource
         Put(data, 2, &charge);
         Put(data, 3, &limit);
         Put(data, 4, &stalledPercent);
-        Write(30, 5, data);
+        Write(21, 5, data);
     }
 
     [NonEvent]

@@ -96,6 +96,7 @@ public sealed class ArenaEventsTests
         [
             "ArenaCreated", "ArenaDisposed", "Stage", "BatchLost", "HighWaterMark", "Refill", "Drain", "AllocationFailed", "DeviceReset", "Inflate", "Deflate",
             "SlowAllocation", "LockWait", "ReportSubmitted", "ReportSettled", "GateRevoked", "Discard", "PageblockDivided", "HugePageSplit", "PageblockRestored",
+            "PressureChanged", "MemoryLeaked", "ReturnedTwice",
         ];
         Assert.Equal(expected.Select((name, i) => (i + 1, name)), Declared.Select(d => (d.Event.EventId, d.Method.Name)).Order());
     }
