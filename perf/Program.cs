@@ -24,6 +24,7 @@ internal static class Program
         new FaultCommand(),
         new PeersCommand(),
         new ScaleCommand(),
+        new HeapCommand(),
         new BenchCommand(),
         new TraceCommand(),
         new StressCommand(),
@@ -38,6 +39,7 @@ internal static class Program
         new DemandFilesCommand(),
         new PictureChildCommand(),
         new PeersChildCommand(),
+        new HeapWasteChildCommand(),
         new TraceChildCommand(),
     ];
 

@@ -216,6 +216,7 @@ public sealed class Aerator
             return;
         }
 
+        _arena.OnPass();
         lock (_treatment)
         {
             if (IsRunning)

@@ -1,0 +1,249 @@
+using System;
+using System.Runtime.CompilerServices;
+using LowLevel.Native;
+
+namespace LowLevel.Allocator;
+
+/// <summary>The slabs of a heap, a list for each size class, shared by all threads. Objects come and go in batches: one hold of the class's
+/// lock for as many as a thread's sheaf takes or gives at once, bounded work each. A new slab is got, and an empty one given back,
+/// outside the lock.
+/// <code>
+/// a slab is on its class's partial list  =  0 &lt; free_objects &lt; capacity
+/// an empty slab (free_objects = capacity) goes back to the arena at once; a full one is on no list
+/// nr_slabs, nr_free, nr_partial of a class  =  slabs, free objects, slabs on the list
+/// </code></summary>
+internal sealed class SlabLists
+{
+    private readonly PageArena _arena;
+    private readonly int _heap;
+    private readonly byte[] _storage; // pinned: the list heads below stay where they are
+    private readonly unsafe SlabClass* _classes;
+    private bool _closed; // written and read under a class's lock
+
+    /// <summary>No slabs.</summary>
+    public unsafe SlabLists(PageArena arena, int heap)
+    {
+        _arena = arena;
+        _heap = heap;
+        _storage = GC.AllocateArray<byte>((SizeClasses.Count * SlabClass.SizeInBytes) + SlabClass.Alignment, pinned: true);
+        // Sound: the array is pinned for life and long enough for the structs and their alignment.
+        nint start = (nint)Unsafe.AsPointer(ref _storage[0]);
+        _classes = (SlabClass*)((start + SlabClass.Alignment - 1) & ~(nint)(SlabClass.Alignment - 1));
+        for (int i = 0; i < SizeClasses.Count; i++)
+        {
+            _classes[i].Index = (uint)i;
+            ListHeads.Init(&_classes[i].Partial);
+        }
+    }
+
+    /// <summary>A size class. Its numbers are hints without the lock.</summary>
+    public unsafe SlabClass* Class(int sizeClass) => _classes + sizeClass;
+
+    /// <summary>Takes objects from slabs that have free ones; where there is none, from a new slab.</summary>
+    /// <returns>How many; 0: the arena has no block for a slab.</returns>
+    /// <exception cref="ObjectDisposedException">The heap was disposed.</exception>
+    public unsafe int Take(int sizeClass, ulong* into, int most)
+    {
+        SlabClass* slabs = _classes + sizeClass;
+        uint size = (uint)SizeClasses.Bytes(sizeClass);
+        int taken = 0;
+        Enter(slabs);
+        while (taken < most && !ListHeads.IsEmpty(&slabs->Partial))
+        {
+            Slab slab = new(PageMap.PageOf(slabs->Partial.Next));
+            taken += slab.Take(AddressOf(slab), size, into + taken, most - taken);
+            if (slab.Free == 0)
+            {
+                RemovePartial(slabs, slab);
+            }
+        }
+
+        slabs->NrFree -= (ulong)taken;
+        Exit(slabs);
+        return taken != 0 ? taken : TakeFromNew(slabs, size, into, most);
+    }
+
+    /// <summary>Objects come back to their slabs; slabs that are empty then go back to the arena.</summary>
+    /// <param name="sizeClass">Of all of them.</param>
+    /// <param name="objects">Addresses of heads of objects of this heap.</param>
+    /// <param name="count">How many.</param>
+    /// <returns>0, or the address of one that was free already; all others were given back.</returns>
+    /// <exception cref="ObjectDisposedException">The heap was disposed.</exception>
+    public unsafe ulong Give(int sizeClass, ulong* objects, int count)
+    {
+        SlabClass* slabs = _classes + sizeClass;
+        uint reciprocal = SizeClasses.Reciprocal(sizeClass);
+        uint capacity = (uint)SizeClasses.Capacity(sizeClass);
+        int order = SizeClasses.Order(sizeClass);
+        ListHead* empty = null;
+        ulong twice = 0;
+        Enter(slabs);
+        for (int i = 0; i < count; i++)
+        {
+            Slab slab = SlabOf(objects[i], order, out uint offset);
+            if (slab.Head->Heap != _heap || !slab.TryGive(SizeClasses.IndexOf(offset, reciprocal)))
+            {
+                twice = objects[i];
+                continue;
+            }
+
+            slabs->NrFree++;
+            if (slab.Free == 1)
+            {
+                // It was full: the fullest slabs come first, so that the others can become empty.
+                ListHeads.AddHead(PageMap.NodeOf(slab.Head), &slabs->Partial);
+                slabs->NrPartial++;
+            }
+
+            if (slab.Free == capacity)
+            {
+                Retire(slabs, slab, capacity, ref empty);
+            }
+        }
+
+        Exit(slabs);
+        FreeAll(empty);
+        return twice;
+    }
+
+    /// <summary>Whether an object is out of its slab. Takes the lock.</summary>
+    public unsafe bool IsOut(int sizeClass, Slab slab, uint index)
+    {
+        SlabClass* slabs = _classes + sizeClass;
+        Enter(slabs);
+        bool isOut = slab.Head->Heap == _heap && slab.Head->SizeClass == (uint)sizeClass && !slab.IsFree(index);
+        Exit(slabs);
+        return isOut;
+    }
+
+    /// <summary>From now on whoever asks is told that the heap is disposed. When this returns, nobody is inside any more.</summary>
+    public unsafe void Close()
+    {
+        LockAll();
+        _closed = true;
+        UnlockAll();
+    }
+
+    /// <summary>Locks every class, in ascending order.</summary>
+    public unsafe void LockAll()
+    {
+        for (int i = 0; i < SizeClasses.Count; i++)
+        {
+            ZoneLock.Enter(ref _classes[i].Lock);
+        }
+    }
+
+    /// <summary>The counterpart.</summary>
+    public unsafe void UnlockAll()
+    {
+        for (int i = 0; i < SizeClasses.Count; i++)
+        {
+            ZoneLock.Exit(ref _classes[i].Lock);
+        }
+    }
+
+    /// <summary>The slab of an object that is known to be one, and where in it the object lies.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public unsafe Slab SlabOf(ulong address, int order, out uint offset)
+    {
+        ulong from = address - (ulong)_arena.BaseAddress;
+        ulong mask = (ulong)PageblockLimits.PageSize << order;
+        offset = (uint)(from & (mask - 1));
+        return new Slab(_arena.Map[Pfn.FromByteOffset((nuint)(from - offset))]);
+    }
+
+    /// <summary>Address of the first byte of a slab.</summary>
+    public unsafe ulong AddressOf(Slab slab) => (ulong)_arena.BaseAddress + _arena.Map.PfnOf(slab.Head).ByteOffset;
+
+    /// <summary>A new slab. Its first objects are taken before anybody else can know it.</summary>
+    private unsafe int TakeFromNew(SlabClass* slabs, uint size, ulong* into, int most)
+    {
+        int sizeClass = (int)slabs->Index;
+        if (!_arena.TryAllocatePages(SizeClasses.Order(sizeClass), out void* block))
+        {
+            return 0;
+        }
+
+        Slab slab = SlabOf((ulong)block, SizeClasses.Order(sizeClass), out _);
+        Page* head = slab.Head;
+        uint capacity = (uint)SizeClasses.Capacity(sizeClass);
+        slab.FillWhole((int)capacity);
+        int taken = slab.Take((ulong)block, size, into, most);
+        ZoneLock.Enter(ref slabs->Lock);
+        if (_closed)
+        {
+            Exit(slabs);
+            slab.Wipe((int)capacity);
+            _arena.FreePages(block);
+            ThrowDisposed();
+        }
+
+        head->Flags |= PageFlags.Slab;
+        head->SizeClass = slabs->Index;
+        head->Heap = _heap;
+        head->State = PageState.Heap;
+        slabs->NrSlabs++;
+        slabs->NrFree += slab.Free;
+        if (slab.Free != 0)
+        {
+            ListHeads.AddTail(PageMap.NodeOf(head), &slabs->Partial);
+            slabs->NrPartial++;
+        }
+
+        Exit(slabs);
+        return taken;
+    }
+
+    /// <summary>An empty slab is the heap's no longer. It waits for the end of the lock hold on a chain through its links.</summary>
+    private unsafe void Retire(SlabClass* slabs, Slab slab, uint capacity, ref ListHead* chain)
+    {
+        RemovePartial(slabs, slab);
+        slabs->NrFree -= capacity;
+        slabs->NrSlabs--;
+        Disown(slab, (int)capacity);
+        ListHead* node = PageMap.NodeOf(slab.Head);
+        node->Next = chain;
+        chain = node;
+    }
+
+    /// <summary>Makes the struct pages of a slab those of a block of the arena's user.</summary>
+    public static unsafe void Disown(Slab slab, int capacity)
+    {
+        Page* head = slab.Head;
+        slab.Wipe(capacity);
+        head->Flags &= ~PageFlags.Slab;
+        head->MemCgroup = 0;
+        head->State = PageState.User;
+    }
+
+    private unsafe void FreeAll(ListHead* chain)
+    {
+        while (chain != null)
+        {
+            ListHead* next = chain->Next;
+            *chain = default;
+            _arena.FreePages((void*)AddressOf(new Slab(PageMap.PageOf(chain))));
+            chain = next;
+        }
+    }
+
+    private static unsafe void RemovePartial(SlabClass* slabs, Slab slab)
+    {
+        ListHeads.Remove(PageMap.NodeOf(slab.Head));
+        slabs->NrPartial--;
+    }
+
+    private unsafe void Enter(SlabClass* slabs)
+    {
+        ZoneLock.Enter(ref slabs->Lock);
+        if (_closed)
+        {
+            Exit(slabs);
+            ThrowDisposed();
+        }
+    }
+
+    private static unsafe void Exit(SlabClass* slabs) => ZoneLock.Exit(ref slabs->Lock);
+
+    private static void ThrowDisposed() => throw new ObjectDisposedException(nameof(NativeHeap));
+}
