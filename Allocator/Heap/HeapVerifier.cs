@@ -72,7 +72,7 @@ internal sealed class HeapVerifier
         }
 
         ArenaVerifier.Require(slab.Free == free, $"free_objects of the slab at {pfn} == bits of its words", slab.Free, free);
-        ArenaVerifier.Require(slab.Head->FreeGroups == groups, $"free_groups of the slab at {pfn} == words that are not 0", slab.Head->FreeGroups, groups);
+        ArenaVerifier.Require(*slab.Groups == groups, $"groups of the slab at {pfn} == words that are not 0", *slab.Groups, groups);
     }
 
     private unsafe void VerifyClass(int sizeClass)

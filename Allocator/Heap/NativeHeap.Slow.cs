@@ -92,7 +92,7 @@ public sealed partial class NativeHeap
             return;
         }
 
-        if (!TryFind(block, out Slab slab, out uint index))
+        if (!TryFind(block, out Slab slab))
         {
             ThrowNotABlock(block);
         }
@@ -102,6 +102,12 @@ public sealed partial class NativeHeap
         {
             FreeWhole(slab.Head, block);
             return;
+        }
+
+        ThreadSheavesData* data = ThreadSheaves.Mine;
+        if (data != null && ThreadSheaves.TryPush(data, _quickGate, ThreadSheavesData.Sheaves(data, 0) + sizeClass, block))
+        {
+            return; // a wide slab's, behind its first 64 KiB
         }
 
         ulong address = (ulong)block;
@@ -116,11 +122,11 @@ public sealed partial class NativeHeap
             return;
         }
 
-        FreeToSheaf(mine, sizeClass, slab, index, address);
+        FreeToSheaf(mine, sizeClass, address);
     }
 
     /// <summary>A full sheaf first makes room: its oldest half goes to the slabs. The owner is busy.</summary>
-    private unsafe void FreeToSheaf(ThreadSheaves mine, int sizeClass, Slab slab, uint index, ulong address)
+    private unsafe void FreeToSheaf(ThreadSheaves mine, int sizeClass, ulong address)
     {
         Sheaf* sheaf = mine.Of(sizeClass);
         int moved = sheaf->Count >= sheaf->High ? sheaf->High / BatchDivisor : 0;
@@ -274,7 +280,7 @@ public sealed partial class NativeHeap
         nuint offset = unchecked((nuint)block - (nuint)_base);
         string why = block == null ? "null is no block"
             : offset >= _arena.SizeBytes ? "it lies outside the arena"
-            : TryFind(block, out _, out _) ? "it is free already"
+            : TryFind(block, out _) ? "it is free already"
             : "no block of this heap begins there";
         throw new ArgumentException(
             string.Create(CultureInfo.InvariantCulture, $"0x{(nuint)block:x} is not the head of a live block: {why}. Nothing was freed."), nameof(block));

@@ -39,7 +39,7 @@ public sealed partial class NativeHeap
     /// <summary>Recomputes every invariant, at any time; the threads' sheaves are frozen and the size classes locked meanwhile. Looks at
     /// each slab of the heap.
     /// <code>
-    /// of each slab:   free_objects = bits set in its words, bit g of free_groups = word g is not 0, no bit at or above capacity
+    /// of each slab:   free_objects = bits set in its words, bit g of its groups = word g is not 0, no bit at or above capacity
     ///                 0 &lt;= free_objects &lt; capacity;  on its class's partial list if and only if free_objects is not 0
     /// of each class:  nr_slabs = slabs, nr_free = sum of free_objects, nr_partial = length of the list
     /// of each sheaf:  0 &lt;= count &lt;= high;  each entry is an object of the class, not free in its slab, and in no other place of any sheaf

@@ -11,7 +11,7 @@ namespace LowLevel.Allocator;
 /// at most an eighth, 16 bytes below 128), above that whole pages. What is freed goes back to the arena slab by slab, and from there
 /// to the operating system by itself.
 /// <para>All members may be called from any thread; any thread may free what another has allocated. Each thread keeps up to 64 KiB of free
-/// objects of a size class for itself (at least 8 objects); the arena's worker takes back what has rested there for
+/// objects of a size class for (at least 16 objects, above 8 KiB 8); the arena's worker takes back what has rested there for
 /// <see cref="AerationOptions.Delay"/>, and what a thread has left that ended. <see cref="Trim"/> takes back everything.</para>
 /// <para>Heads of objects and blocks are told from other addresses by the arena's struct pages, so a bad pointer throws and changes nothing. An
 /// object that is freed twice is told at once where it was the thread's last one of its size, and when it comes back to its slab
@@ -172,7 +172,7 @@ public sealed partial class NativeHeap : IDisposable
     /// <exception cref="ObjectDisposedException">The heap was disposed.</exception>
     public unsafe nuint UsableSize(void* block)
     {
-        if (!TryFind(block, out Slab slab, out _))
+        if (!TryFind(block, out Slab slab))
         {
             ThrowNotABlock(block);
         }
@@ -217,12 +217,11 @@ public sealed partial class NativeHeap : IDisposable
         }
     }
 
-    /// <summary>The slab or whole block that an address lies in, and the index of the object whose head it is. False: it is no such head.</summary>
-    private unsafe bool TryFind(void* block, out Slab slab, out uint index)
+    /// <summary>The slab or whole block that an address is the head of, or of one of whose objects. False: it is no such head.</summary>
+    private unsafe bool TryFind(void* block, out Slab slab)
     {
         nuint offset = unchecked((nuint)block - (nuint)_base);
         slab = default;
-        index = 0;
         if (offset >= _validBytes)
         {
             return false;
@@ -243,7 +242,7 @@ public sealed partial class NativeHeap : IDisposable
 
         uint into = (uint)(offset & (((nuint)1 << shift) - 1));
         slab = new Slab(head);
-        return head->SizeClass >= SizeClasses.Count ? into == 0 : SizeClasses.IsHead((int)head->SizeClass, into, out index);
+        return head->SizeClass >= SizeClasses.Count ? into == 0 : SizeClasses.IsHead((int)head->SizeClass, into, out _);
     }
 
     private static bool IsWhole(nuint bytes, nuint alignment) => bytes > SizeClasses.MaxBytes || alignment > SizeClasses.MaxBytes;

@@ -8,7 +8,7 @@ namespace LowLevel.Allocator;
 /// <summary>The sizes that a heap cuts slabs into: every 16 bytes up to 128, then eight to each doubling up to 32 KiB.
 /// <code>
 /// size[c + 1] &lt;= size[c] * 9 / 8              from 128 bytes on; every size is a multiple of 16
-/// slab        = 64 KiB, or 256 KiB where more than 1/16 of 64 KiB would be left over
+/// slab        = 64 KiB, or 256 KiB where more than 1/32 of 64 KiB would be left over
 /// object i of a slab begins at i * size; with reciprocal = ceil(2^32 / size) its index is high32(offset * reciprocal),
 /// and an offset below 64 KiB is a multiple of the size if and only if low32(offset * reciprocal) &lt; reciprocal
 /// </code></summary>
@@ -37,6 +37,8 @@ internal static class SizeClasses
     private const int StepsShift = 3;
     private const int SheafBytes = 64 << 10;
     private const int SheafEntriesMin = 8;
+    private const int PagesEntriesMin = 16;
+    private const int PagesBytes = 8 << 10;
     private const int SheafEntriesMax = 256;
 
     /// <summary>Bytes of an object.</summary>
@@ -86,14 +88,15 @@ internal static class SizeClasses
     public static int Order(int sizeClass)
     {
         int bytes = (int)new Order(SlabOrder).Bytes;
-        return bytes % Bytes(sizeClass) <= bytes / 16 ? SlabOrder : WideOrder;
+        return bytes % Bytes(sizeClass) <= bytes / 32 ? SlabOrder : WideOrder;
     }
 
     /// <summary>Objects of a slab, 2 to 4096.</summary>
     public static int Capacity(int sizeClass) => (int)new Order(Order(sizeClass)).Bytes / Bytes(sizeClass);
 
-    /// <summary>Objects that a thread keeps at most: 64 KiB of them, but 8 to 256.</summary>
-    public static int SheafEntries(int sizeClass) => Math.Clamp(SheafBytes / Bytes(sizeClass), SheafEntriesMin, SheafEntriesMax);
+    /// <summary>Objects that a thread keeps at most: 64 KiB of them, but 16 to 256, above 8 KiB 8.</summary>
+    public static int SheafEntries(int sizeClass) =>
+        Math.Clamp(SheafBytes / Bytes(sizeClass), Bytes(sizeClass) <= PagesBytes ? PagesEntriesMin : SheafEntriesMin, SheafEntriesMax);
 
     /// <summary>Whether an object begins at this offset in its slab, and which.</summary>
     public static bool IsHead(int sizeClass, uint offset, out uint index)

@@ -1,5 +1,6 @@
 using System;
 using System.Runtime.CompilerServices;
+using System.Threading;
 using LowLevel.Native;
 
 namespace LowLevel.Allocator;
@@ -47,6 +48,11 @@ internal sealed class SlabLists
         SlabClass* slabs = _classes + sizeClass;
         uint size = (uint)SizeClasses.Bytes(sizeClass);
         int taken = 0;
+        if (Volatile.Read(ref slabs->NrPartial) == 0)
+        {
+            return TakeFromNew(slabs, size, into, most); // the usual case while memory grows: one lock hold for a slab, not two
+        }
+
         Enter(slabs);
         while (taken < most && !ListHeads.IsEmpty(&slabs->Partial))
         {
@@ -78,42 +84,24 @@ internal sealed class SlabLists
         ListHead* empty = null;
         ulong twice = 0;
         Enter(slabs);
-        for (int i = 0; i < count; i++)
+        for (int done = 0; done < count;)
         {
-            Slab slab = SlabOf(objects[i], order, out uint offset);
-            if (slab.Head->Heap != _heap || !slab.TryGive(SizeClasses.IndexOf(offset, reciprocal)))
+            Slab slab = SlabOf(objects[done], order, out uint offset);
+            if (slab.Head->Heap != _heap)
             {
-                twice = objects[i];
+                twice = objects[done++]; // its slab became empty and has gone back already
                 continue;
             }
 
-            slabs->NrFree++;
-            if (slab.Free == 1)
-            {
-                // It was full: the fullest slabs come first, so that the others can become empty.
-                ListHeads.AddHead(PageMap.NodeOf(slab.Head), &slabs->Partial);
-                slabs->NrPartial++;
-            }
-
-            if (slab.Free == capacity)
-            {
-                Retire(slabs, slab, capacity, ref empty);
-            }
+            uint before = slab.Free;
+            done += slab.Give(objects[done] - offset, new Order(order).Bytes, reciprocal, objects + done, count - done, ref twice);
+            slabs->NrFree += slab.Free - before;
+            Relist(slabs, slab, before, capacity, ref empty);
         }
 
         Exit(slabs);
         FreeAll(empty);
         return twice;
-    }
-
-    /// <summary>Whether an object is out of its slab. Takes the lock.</summary>
-    public unsafe bool IsOut(int sizeClass, Slab slab, uint index)
-    {
-        SlabClass* slabs = _classes + sizeClass;
-        Enter(slabs);
-        bool isOut = slab.Head->Heap == _heap && slab.Head->SizeClass == (uint)sizeClass && !slab.IsFree(index);
-        Exit(slabs);
-        return isOut;
     }
 
     /// <summary>From now on whoever asks is told that the heap is disposed. When this returns, nobody is inside any more.</summary>
@@ -179,7 +167,7 @@ internal sealed class SlabLists
         }
 
         head->Flags |= PageFlags.Slab;
-        head->SizeClass = slabs->Index;
+        head->SizeClass = (ushort)slabs->Index;
         head->Heap = _heap;
         head->State = PageState.Heap;
         slabs->NrSlabs++;
@@ -194,16 +182,31 @@ internal sealed class SlabLists
         return taken;
     }
 
-    /// <summary>An empty slab is the heap's no longer. It waits for the end of the lock hold on a chain through its links.</summary>
-    private unsafe void Retire(SlabClass* slabs, Slab slab, uint capacity, ref ListHead* chain)
+    /// <summary>Puts a slab where it belongs after objects have come back to it. One that was full comes first: the fullest slabs are filled
+    /// first, so that the others can become empty. One that is empty is the heap's no longer, and waits for the end of the lock
+    /// hold on a chain through its links.</summary>
+    private static unsafe void Relist(SlabClass* slabs, Slab slab, uint before, uint capacity, ref ListHead* chain)
     {
-        RemovePartial(slabs, slab);
-        slabs->NrFree -= capacity;
-        slabs->NrSlabs--;
-        Disown(slab, (int)capacity);
         ListHead* node = PageMap.NodeOf(slab.Head);
-        node->Next = chain;
-        chain = node;
+        bool isEmpty = slab.Free == capacity;
+        if (before != 0 && isEmpty)
+        {
+            RemovePartial(slabs, slab);
+        }
+        else if (before == 0 && !isEmpty && slab.Free != 0)
+        {
+            ListHeads.AddHead(node, &slabs->Partial);
+            slabs->NrPartial++;
+        }
+
+        if (isEmpty)
+        {
+            slabs->NrFree -= capacity;
+            slabs->NrSlabs--;
+            Disown(slab, (int)capacity);
+            node->Next = chain;
+            chain = node;
+        }
     }
 
     /// <summary>Makes the struct pages of a slab those of a block of the arena's user.</summary>

@@ -139,7 +139,14 @@ internal sealed class ThreadSheaves
     public static unsafe bool TryPush(ThreadSheavesData* mine, int gate, uint sizeClass, uint offset, void* address)
     {
         Sheaf* sheaf = ThreadSheavesData.Sheaves(mine, 0) + sizeClass;
-        if (SizeClasses.IsMultiple(offset, sheaf->Reciprocal) && offset < sheaf->Limit && TryEnter(mine, gate))
+        return SizeClasses.IsMultiple(offset, sheaf->Reciprocal) && offset < sheaf->Limit && TryPush(mine, gate, sheaf, address);
+    }
+
+    /// <summary>As above, for what is known to be the head of an object.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe bool TryPush(ThreadSheavesData* mine, int gate, Sheaf* sheaf, void* address)
+    {
+        if (TryEnter(mine, gate))
         {
             uint count = (uint)sheaf->Count;
             ulong* top = sheaf->Entries + count;

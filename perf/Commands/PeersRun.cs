@@ -51,7 +51,7 @@ internal sealed class PeersRun(bool ofHeap = false) : IDisposable
     /// <summary>The row: a summary for each contestant that measured it in every round.</summary>
     public PeersRow Row(PeerCell cell) => new(
         cell,
-        PeersContestants.Names.Append(PeersContestants.OursHeap).Where(n => !_absent.ContainsKey(n) && _measured.ContainsKey((cell, n)))
+        PeersContestants.Names.Prepend(PeersContestants.OursHeap).Where(n => !_absent.ContainsKey(n) && _measured.ContainsKey((cell, n)))
             .ToDictionary(n => n, n => Statistics.Summarise(_measured[(cell, n)])));
 
     /// <summary>Lets the contestants end, each after it has checked itself.</summary>

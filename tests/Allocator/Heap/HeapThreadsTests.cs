@@ -112,6 +112,34 @@ public sealed class HeapThreadsTests
         Assert.Equal((0, 0), (probe.Heap.GetStatistics().SlabsBytes, probe.ArenaAllocated));
     }
 
+    /// <summary>Treatment reads the age of what is in use beside a hole: a slab's bits must not stand there.</summary>
+    [Theory]
+    [InlineData(HugePages.Advise)]
+    [InlineData(HugePages.Never)]
+    public void The_holes_beside_a_slab_are_treated(HugePages huge)
+    {
+        using HeapProbe probe = new(64, o =>
+        {
+            o.HugePages = huge;
+            o.Aeration = new AerationOptions { Delay = TimeSpan.FromSeconds(1), Clock = o.Aeration.Clock };
+        });
+        nint[] blocks = probe.TakeMany(4000, 16);
+        nint[] others = probe.TakeMany(40, 65_536);
+        Array.ForEach(others, block => System.Runtime.InteropServices.Marshal.WriteByte(block, 1));
+        probe.Free(blocks[1..]);
+        probe.Free(others);
+        for (int pass = 0; pass < 24; pass++)
+        {
+            probe.Pages.Clock.Advance(TimeSpan.FromSeconds(0.25));
+            probe.Arena.Aerator.Pass();
+        }
+
+        ArenaStatistics now = probe.Arena.GetStatistics();
+        Assert.Equal((0, 65_536), (now.RawBytes, now.AllocatedBytes));
+        probe.Verify();
+        probe.Free(blocks[0]);
+    }
+
     [Fact]
     public void A_thread_may_use_several_heaps_in_turn()
     {

@@ -16,7 +16,7 @@ public sealed class HeapVerifyTests
     public unsafe void A_wrong_count_of_free_objects_is_found() => Plant("free_objects of the slab", (slab, _) => slab.Head->FreeObjects ^= 1);
 
     [Fact]
-    public unsafe void A_group_bit_without_a_word_is_found() => Plant("free_groups of the slab", (slab, _) => slab.Head->FreeGroups ^= 1);
+    public unsafe void A_group_bit_without_a_word_is_found() => Plant("groups of the slab", (slab, _) => *slab.Groups ^= 1);
 
     [Fact]
     public unsafe void A_bit_beyond_the_capacity_is_found() => Plant("at or above its capacity", (slab, _) => *slab.Word(10) ^= 1ul << 63);
