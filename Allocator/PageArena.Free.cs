@@ -231,6 +231,7 @@ public sealed partial class PageArena
         return page->State switch
         {
             0 => "it is inside a block, or was never allocated",
+            PageState.Heap => "a heap has it",
             PageState.User => "another thread freed it at the same instant",
             _ when type.IsBuddy => "it is free already",
             _ when type.IsCached => "it is free already (in a thread's pages)",

@@ -16,7 +16,11 @@ public sealed partial class PageArena
     /// <exception cref="OutOfMemoryException">No run of free pageblocks is long enough, or the cap forbids it, for as long as
     /// <see cref="PageArenaOptions.CapPolicy"/> lets it wait. Or Populate failed; the message names the errno.</exception>
     /// <exception cref="ObjectDisposedException">The arena was disposed.</exception>
-    public unsafe void* AllocateRange(nuint bytes, AllocationFlags flags = AllocationFlags.None)
+    public unsafe void* AllocateRange(nuint bytes, AllocationFlags flags = AllocationFlags.None) =>
+        AllocateAlignedRange(bytes, new Order(0), flags);
+
+    /// <summary>As above, aligned to a block of an order at least (up to order 9).</summary>
+    internal unsafe void* AllocateAlignedRange(nuint bytes, Order least, AllocationFlags flags)
     {
         if (bytes == 0)
         {
@@ -28,7 +32,7 @@ public sealed partial class PageArena
         try
         {
             ulong pages = (bytes - 1 >> PageblockLimits.PageShift) + 1;
-            if (!Serve(new Demand(pages, MigrateType.Unmovable, flags, IsRange: true), out void* range, out string? failure))
+            if (!Serve(new Demand(pages, MigrateType.Unmovable, flags, IsRange: true, least), out void* range, out string? failure))
             {
                 throw new OutOfMemoryException(string.Create(CultureInfo.InvariantCulture, $"no range of {bytes} bytes: ") + failure + Inventory());
             }
@@ -41,9 +45,9 @@ public sealed partial class PageArena
         }
     }
 
-    private bool TryTakeRange(ulong pages, AllocationFlags flags, out Pfn pfn, out bool zero)
+    private bool TryTakeRange(ulong pages, Order least, AllocationFlags flags, out Pfn pfn, out bool zero)
     {
-        Order order = Order.ForPages(pages);
+        Order order = Order.ForPages(Math.Max(pages, least.Pages));
         if (pages > _memory.Bytes >> PageblockLimits.PageShift)
         {
             pfn = default;

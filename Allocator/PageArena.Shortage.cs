@@ -58,7 +58,7 @@ public sealed partial class PageArena
     {
         if (demand.IsRange)
         {
-            return TryTakeRange(demand.Pages, demand.Flags, out pfn, out zero);
+            return TryTakeRange(demand.Pages, demand.Least, demand.Flags, out pfn, out zero);
         }
 
         Order order = Order.ForPages(demand.Pages);
@@ -227,14 +227,16 @@ public sealed partial class PageArena
     /// <param name="Type">A range's is Unmovable.</param>
     /// <param name="Flags">How to go about it.</param>
     /// <param name="IsRange">A range, else a block.</param>
-    private readonly record struct Demand(ulong Pages, MigrateType Type, AllocationFlags Flags, bool IsRange)
+    private readonly record struct Demand(ulong Pages, MigrateType Type, AllocationFlags Flags, bool IsRange, Order Least = default)
     {
         /// <summary>Pages that must be left under the cap at the moment of taking.</summary>
-        public ulong LeastPages => Order.ForPages(Pages) <= Order.Max
-            ? Order.ForPages(Pages).Pages
+        public ulong LeastPages => Block <= Order.Max
+            ? Block.Pages
             : (Pages + PageblockLimits.PagesPerPageblock - 1) & ~((ulong)PageblockLimits.PagesPerPageblock - 1);
 
         /// <summary>As <see cref="AllocateRange"/> promises it.</summary>
-        public nuint Alignment => Order.ForPages(Pages) <= Order.Max ? Order.ForPages(Pages).Bytes : Order.Pageblock.Bytes;
+        public nuint Alignment => Block <= Order.Max ? Block.Bytes : Order.Pageblock.Bytes;
+
+        private Order Block => Order.ForPages(Math.Max(Pages, Least.Pages));
     }
 }

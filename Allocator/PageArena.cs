@@ -140,6 +140,15 @@ public sealed partial class PageArena : IDisposable
 
     internal Budget Budget { get; }
 
+    /// <summary>Raised by each timed pass, with no lock held: what is built on the arena gives back what rests.</summary>
+    internal event Action? Passing;
+
+    /// <summary>A pass begins.</summary>
+    internal void OnPass() => Passing?.Invoke();
+
+    /// <summary>Whether freeing is to find every fault at once.</summary>
+    internal bool HasChecks => _checks;
+
     internal bool IsDisposed => Volatile.Read(ref _disposed) != 0;
 
     internal bool IsUnmapped => Volatile.Read(ref _unmapped) != 0;

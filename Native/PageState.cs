@@ -10,6 +10,9 @@ public static class PageState
     /// <summary>The user owns the block: refcount 1, no type.</summary>
     public const ulong User = 0x0000_0001_ffff_ffff;
 
+    /// <summary>A heap owns the block: refcount 1, type Heap. So no arena's user can free it.</summary>
+    public const ulong Heap = User & ~(ulong)PageType.HeapBit;
+
     /// <summary>Free in the way that the type says: refcount 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static ulong Of(PageType type) => type.Value;

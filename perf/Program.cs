@@ -25,6 +25,7 @@ internal static class Program
         new FaultCommand(),
         new PeersCommand(),
         new ScaleCommand(),
+        new HeapCommand(),
         new BenchCommand(),
         new MapCommand(),
         new TraceCommand(),
@@ -43,6 +44,7 @@ internal static class Program
         new DemandFilesCommand(),
         new PictureChildCommand(),
         new PeersChildCommand(),
+        new HeapWasteChildCommand(),
         new TraceChildCommand(),
     ];
 

@@ -231,6 +231,7 @@ public sealed class Aerator
             return;
         }
 
+        _arena.OnPass();
         lock (_treatment)
         {
             if (IsRunning)

@@ -5,7 +5,7 @@ namespace LowLevel.Allocator;
 
 /// <summary>The array of struct pages of an arena, one for each page (the kernel's memmap), and the pageblock bits beside it.
 /// A struct page is non-zero exactly where its page heads a block; all others, interior or never reached, are all-zero and may
-/// never have been written.</summary>
+/// never have been written. (Inside a slab they hold its free bits, while it is one; their state is zero there, too.)</summary>
 internal readonly struct PageMap
 {
     private readonly unsafe Page* _pages;

@@ -81,7 +81,7 @@ internal sealed partial class Zone
             if (!IsHole(head, restedOnly))
             {
                 // In use is best; a young free block will do. What is treated or with the device has no page left.
-                bool inUse = head->State == PageState.User || head->PageType.IsCached;
+                bool inUse = head->State is PageState.User or PageState.Heap || head->PageType.IsCached;
                 resident = inUse || (resident is null && head->PageType.IsBuddy && !head->PageType.IsTreated) ? pfn : resident;
                 continue;
             }

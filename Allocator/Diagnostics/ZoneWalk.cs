@@ -41,7 +41,7 @@ internal readonly struct ZoneWalk
             ArenaVerifier.Require(head->State != 0, $"{at} heads the block that follows the one before", 0, 1);
             uint pages = PageMap.PagesOf(head);
             Count(ref tally, head, at, pages);
-            VerifyInterior(at, pages);
+            VerifyInterior(at, pages, isSlab: head->State == PageState.Heap && (head->Flags & PageFlags.Slab) != 0);
             pfn += pages;
         }
 
@@ -53,7 +53,7 @@ internal readonly struct ZoneWalk
     private unsafe void Count(ref ZoneTally tally, Page* head, Pfn pfn, uint pages)
     {
         bool range = (head->Flags & PageFlags.Head) != 0;
-        if (head->State == PageState.User)
+        if (head->State is PageState.User or PageState.Heap)
         {
             ArenaVerifier.Require(range == (head->Private == Zone.RangeOrder), $"{pfn}: Head exactly on ranges", head->Private, (ulong)head->Flags);
             tally.User += pages;
@@ -97,13 +97,15 @@ internal readonly struct ZoneWalk
         ArenaVerifier.Require(!unmerged || border || apart, $"{pfn} and its buddy of order {order.Value} are not both free", pfn.Value, buddy.Value);
     }
 
-    private unsafe void VerifyInterior(Pfn head, uint pages)
+    /// <summary>A slab keeps its free bits in lru, freed_at, index and private of its interior: what they say is its heap's to verify.</summary>
+    private unsafe void VerifyInterior(Pfn head, uint pages, bool isSlab)
     {
         Page* first = _arena.Map[head];
         for (uint i = 1; i < pages; i++)
         {
             ulong* words = (ulong*)(first + i);
-            ulong any = words[0] | words[1] | words[2] | words[3] | words[4] | words[5] | words[6] | words[7];
+            ulong any = words[0] | words[6] | words[7];
+            any |= isSlab ? 0 : words[1] | words[2] | words[3] | words[4] | words[5];
             ArenaVerifier.Require(any == 0, $"{head + i} inside the block at {head} is all-zero", any, 0);
         }
     }

@@ -11,29 +11,40 @@ internal static class PeersContestants
     /// <summary>Listed beside the others; takes no part in "best peer".</summary>
     public const string OursAheadOfTime = "arena-aot";
 
+    /// <summary>Ours in <c>perf heap</c>.</summary>
+    public const string OursHeap = "heap";
+
+    /// <summary>In the order of the columns of <c>perf heap</c>.</summary>
+    public static string[] HeapNames => [OursHeap, "glibc", "jemalloc", "mimalloc", "tcmalloc"];
+
     /// <summary>In the order of the tables' columns.</summary>
     public static string[] Names =>
         [Ours, OursAheadOfTime, "glibc", "jemalloc", "mimalloc", "tcmalloc", "aligned-alloc", "array-pool", "gc-pinned", "mmap"];
 
-    public static bool IsPeer(string name) => name is not (Ours or OursAheadOfTime);
+    public static bool IsPeer(string name) => name is not (Ours or OursAheadOfTime or OursHeap);
+
+    /// <summary>Without it there is nothing to compare.</summary>
+    public static bool MustTakePart(string name) => name is Ours or OursHeap;
 
     /// <summary>The contestant in a child of this program. The build ahead of time is a program of its own.</summary>
     public static PeerLoad Create(string name) => name switch
     {
         Ours => new ArenaLoad(),
+        OursHeap => new HeapLoad(),
         "glibc" or "jemalloc" or "mimalloc" or "tcmalloc" => new MallocLoad(),
         "aligned-alloc" => new AlignedLoad(),
         "array-pool" => new ArrayPoolLoad(),
         "gc-pinned" => new PinnedLoad(),
         "mmap" => new MmapLoad(),
         _ => throw new UsageException(
-            $"option --contestant: '{name}' is not allowed; allowed: {string.Join(", ", Names.Where(n => n != OursAheadOfTime))}"),
+            $"option --contestant: '{name}' is not allowed; allowed: {string.Join(", ", Names.Where(n => n != OursAheadOfTime).Append(OursHeap))}"),
     };
 
     /// <summary>How a C# program calls it.</summary>
     public static string Call(string name) => name switch
     {
         Ours => "PageArena with default options",
+        OursHeap => "NativeHeap on a PageArena with default options",
         OursAheadOfTime => "the same, compiled ahead of time (NativeAOT)",
         "aligned-alloc" => "NativeMemory.AlignedAlloc, alignment 4096",
         "array-pool" => "ArrayPool<byte>.Shared",

@@ -8,14 +8,21 @@ namespace LowLevel.Perf;
 /// <summary>What <c>perf peers</c> measures: which cells, with whom, how often.</summary>
 internal sealed record PeersPlan(IReadOnlyList<PeerCell> Cells, IReadOnlyList<string> Contestants, int Rounds)
 {
-    public static PeersPlan Read(Arguments arguments)
+    /// <summary>The options of <c>perf peers</c>.</summary>
+    public static PeersPlan Read(Arguments arguments) =>
+        Read(arguments, PeerCell.Sizes, arguments.Choice("touched", "both", "yes", "no"), PeersContestants.Names);
+
+    /// <summary>The options of <c>perf heap</c>.</summary>
+    public static PeersPlan ReadHeap(Arguments arguments) =>
+        Read(arguments, PeerCell.HeapSizes, arguments.Choice("touched", "no", "yes", "both"), PeersContestants.HeapNames);
+
+    private static PeersPlan Read(Arguments arguments, int[] allSizes, string touched, string[] allContestants)
     {
         int rounds = arguments.Integer("rounds", 5, 1, 99);
         string[] patterns = List(arguments, "patterns", PeerCell.Patterns);
-        string[] sizes = List(arguments, "sizes", [.. PeerCell.Sizes.Select(s => s.ToString(CultureInfo.InvariantCulture))]);
+        string[] sizes = List(arguments, "sizes", [.. allSizes.Select(s => s.ToString(CultureInfo.InvariantCulture))]);
         string[] threads = List(arguments, "threads", ["1", "2"]);
-        string touched = arguments.Choice("touched", "both", "yes", "no");
-        string[] contestants = List(arguments, "contestants", PeersContestants.Names);
+        string[] contestants = List(arguments, "contestants", allContestants);
         PeerCell[] cells =
         [
             .. from wet in new[] { false, true }

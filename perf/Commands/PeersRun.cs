@@ -7,7 +7,8 @@ namespace LowLevel.Perf;
 
 /// <summary>The contestants' processes, from their start to their end, and what they measured. A contestant that cannot take part,
 /// or whose process ends, is absent with its reason; ours must take part.</summary>
-internal sealed class PeersRun : IDisposable
+/// <param name="ofHeap">Whether the sizes are those of <c>perf heap</c>.</param>
+internal sealed class PeersRun(bool ofHeap = false) : IDisposable
 {
     private readonly Dictionary<string, ChildProcess> _children = [];
     private readonly Dictionary<string, string> _absent = [];
@@ -27,7 +28,7 @@ internal sealed class PeersRun : IDisposable
                 Drop(name, absence);
             }
         }
-        catch (MeasurementException e) when (name != PeersContestants.Ours)
+        catch (MeasurementException e) when (!PeersContestants.MustTakePart(name))
         {
             Drop(name, $"absent: {e.Message}");
         }
@@ -50,7 +51,7 @@ internal sealed class PeersRun : IDisposable
     /// <summary>The row: a summary for each contestant that measured it in every round.</summary>
     public PeersRow Row(PeerCell cell) => new(
         cell,
-        PeersContestants.Names.Where(n => !_absent.ContainsKey(n) && _measured.ContainsKey((cell, n)))
+        PeersContestants.Names.Prepend(PeersContestants.OursHeap).Where(n => !_absent.ContainsKey(n) && _measured.ContainsKey((cell, n)))
             .ToDictionary(n => n, n => Statistics.Summarise(_measured[(cell, n)])));
 
     /// <summary>Lets the contestants end, each after it has checked itself.</summary>
@@ -84,7 +85,7 @@ internal sealed class PeersRun : IDisposable
         }
 
         _children[name] = ChildProcess.Start(
-            name, ["peers-child", "--contestant", name], new Dictionary<string, string> { ["LD_PRELOAD"] = library ?? "" });
+            name, ["peers-child", "--contestant", name, .. ofHeap ? new[] { "--of-heap" } : []], new Dictionary<string, string> { ["LD_PRELOAD"] = library ?? "" });
         string[] loaded = _children[name].WaitFor("library").Words[1..];
         if (PeersContestants.Misfit(name, loaded) is string misfit)
         {
@@ -111,7 +112,7 @@ internal sealed class PeersRun : IDisposable
 
             values.Add(nanoseconds);
         }
-        catch (MeasurementException e) when (name != PeersContestants.Ours)
+        catch (MeasurementException e) when (!PeersContestants.MustTakePart(name))
         {
             Drop(name, $"absent: {e.Message} at {cell.ToLine().Replace('\t', ' ')}");
         }

@@ -13,7 +13,8 @@ internal sealed record PeersRow(PeerCell Cell, IReadOnlyDictionary<string, Summa
     public string? Best => Times.Where(t => PeersContestants.IsPeer(t.Key)).OrderBy(t => t.Value.Median).Select(t => t.Key).FirstOrDefault();
 
     /// <summary>Ours.</summary>
-    public Summary? Ours => Times.TryGetValue(PeersContestants.Ours, out Summary ours) ? ours : null;
+    public Summary? Ours =>
+        Times.TryGetValue(PeersContestants.Ours, out Summary ours) || Times.TryGetValue(PeersContestants.OursHeap, out ours) ? ours : null;
 
     /// <summary>Median of ours over that of the best peer; null where either is missing.</summary>
     public double? Ratio => Best is string best && Ours is Summary ours ? ours.Median / Times[best].Median : null;
@@ -32,21 +33,24 @@ internal static class PeersTable
             output.WriteLine();
             output.WriteLine($"ns per allocate+free pair, medians; memory {(table.Key ? "touched, one byte per 4 KiB" : "not touched")}");
             string names = string.Concat(contestants.Select(c => c.PadLeft(Width(c))));
-            output.WriteLine($"{"pattern",-9}{"KiB",6}{"threads",8}{names}   {"best peer",-23}{"ours/best",10}   ours, min..max");
+            bool inBytes = table.Any(r => r.Cell.Bytes % 1024 != 0);
+            output.WriteLine($"{"pattern",-9}{(inBytes ? "bytes" : "KiB"),6}{"threads",8}{names}   {"best peer",-23}{"ours/best",10}   ours, min..max");
             foreach (PeersRow row in table)
             {
                 string cells = string.Concat(contestants.Select(c => Cell(row, c, absent).PadLeft(Width(c))));
                 string best = row.Best is string b ? $"{b} {Nanoseconds(row.Times[b].Median)}" : "-";
                 string ratio = row.Ratio is double r ? string.Create(CultureInfo.InvariantCulture, $"{r:0.00}{(row.IsClose ? "~" : " ")}") : "- ";
                 string range = row.Ours is Summary ours ? $"{Nanoseconds(ours.Least)}..{Nanoseconds(ours.Most)}" : "-";
-                output.WriteLine($"{row.Cell.Pattern,-9}{row.Cell.Bytes >> 10,6}{row.Cell.Threads,8}{cells}   {best,-23}{ratio,10}   {range}");
+                int size = inBytes ? row.Cell.Bytes : row.Cell.Bytes >> 10;
+                output.WriteLine($"{row.Cell.Pattern,-9}{size,6}{row.Cell.Threads,8}{cells}   {best,-23}{ratio,10}   {range}");
             }
 
             output.WriteLine(Conclusion([.. table]));
         }
 
         output.WriteLine();
-        output.WriteLine("~: the ranges (min..max) of ours and of the best peer overlap. arena-aot takes no part in \"best peer\"");
+        string note = contestants.Contains(PeersContestants.OursAheadOfTime) ? ". arena-aot takes no part in \"best peer\"" : "";
+        output.WriteLine($"~: the ranges (min..max) of ours and of the best peer overlap{note}");
         foreach ((string name, string why) in absent)
         {
             output.WriteLine($"{name}: {why}");
@@ -67,7 +71,7 @@ internal static class PeersTable
             CultureInfo.InvariantCulture,
             $"geometric mean of ours / best peer over {compared.Length} rows: {GeometricMean([.. compared.Select(r => r.Ratio!.Value)]):0.000}; "
             + $"above 1: {compared.Count(r => r.Ratio > 1)}, of which beyond the ranges: {compared.Count(r => r.Ratio > 1 && !r.IsClose)}; "
-            + $"worst: {worst.Cell.Pattern} {worst.Cell.Bytes >> 10} KiB, {worst.Cell.Threads} threads, {worst.Ratio:0.00} of {worst.Best}");
+            + $"worst: {worst.Cell.Pattern} {Size(worst.Cell.Bytes)}, {worst.Cell.Threads} threads, {worst.Ratio:0.00} of {worst.Best}");
     }
 
     public static double GeometricMean(IReadOnlyCollection<double> values) => Math.Exp(values.Average(Math.Log));
@@ -86,6 +90,8 @@ internal static class PeersTable
             ("ns_min", time.Value.Least),
             ("ns_max", time.Value.Most),
         };
+
+    private static string Size(int bytes) => bytes % 1024 == 0 ? $"{bytes >> 10} KiB" : $"{bytes} bytes";
 
     private static int Width(string contestant) => Math.Max(contestant.Length, 7) + 2;
 

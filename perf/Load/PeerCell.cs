@@ -4,9 +4,9 @@ using System.Linq;
 
 namespace LowLevel.Perf;
 
-/// <summary>One thing that <c>perf peers</c> times with every contestant: a row of its tables.</summary>
+/// <summary>One thing that <c>perf peers</c> or <c>perf heap</c> times with every contestant: a row of its tables.</summary>
 /// <param name="Pattern">One of <see cref="Patterns"/>.</param>
-/// <param name="Bytes">Of each block, one of <see cref="Sizes"/>.</param>
+/// <param name="Bytes">Of each block, one of <see cref="Sizes"/> or <see cref="HeapSizes"/>.</param>
 /// <param name="Threads">1 or 2, at the same time; prodcons: 2, one that allocates and one that frees.</param>
 /// <param name="Touched">Whether one byte of each 4 KiB of a block is written after it was allocated.</param>
 internal readonly record struct PeerCell(string Pattern, int Bytes, int Threads, bool Touched)
@@ -17,10 +17,13 @@ internal readonly record struct PeerCell(string Pattern, int Bytes, int Threads,
 
     public static int[] Sizes => [4 << 10, 64 << 10, 2 << 20, 4 << 20];
 
+    /// <summary>Sizes of <c>perf heap</c>.</summary>
+    public static int[] HeapSizes => [16, 128, 1 << 10, 8 << 10];
+
     /// <summary>Blocks that each thread of bulk and rand holds.</summary>
     public int LiveBlocks => Bytes switch
     {
-        4 << 10 => 8192,
+        <= 8 << 10 => 8192,
         64 << 10 => 2048,
         2 << 20 => 256,
         _ => 128,
@@ -42,7 +45,7 @@ internal readonly record struct PeerCell(string Pattern, int Bytes, int Threads,
         string[] words = line.Split('\t');
         bool fits = words.Length == 4
             && Patterns.Contains(words[0])
-            && Sizes.Any(s => words[1] == s.ToString(CultureInfo.InvariantCulture))
+            && Sizes.Concat(HeapSizes).Any(s => words[1] == s.ToString(CultureInfo.InvariantCulture))
             && words[2] is "1" or "2"
             && words[3] is "touched" or "untouched"
             && (words[0] != "prodcons" || words[2] == "2");

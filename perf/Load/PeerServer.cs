@@ -18,9 +18,14 @@ internal static class PeerServer
     private static readonly TimeSpan Settled = TimeSpan.FromMilliseconds(400);
     private static readonly TimeSpan RehearsalMax = TimeSpan.FromSeconds(8);
 
-    public static void Serve(PeerLoad load, TextReader input, TextWriter output)
+    /// <summary>Serves until the end.</summary>
+    /// <param name="load">The contestant.</param>
+    /// <param name="input">Requests.</param>
+    /// <param name="output">Answers.</param>
+    /// <param name="sizes">What is rehearsed; null: <see cref="PeerCell.Sizes"/>.</param>
+    public static void Serve(PeerLoad load, TextReader input, TextWriter output, int[]? sizes = null)
     {
-        Rehearse(load);
+        Rehearse(load, sizes ?? PeerCell.Sizes);
         Say(output, "warm");
         while (input.ReadLine() is string line && line != "finish")
         {
@@ -33,15 +38,15 @@ internal static class PeerServer
 
     /// <summary>Runs every loop until the runtime has compiled nothing for a while: by then tiered compilation, which waits 100 ms and
     /// compiles what was called 30 times, twice, has done its work. Each cell is warmed again before it is timed.</summary>
-    private static void Rehearse(PeerLoad load)
+    private static void Rehearse(PeerLoad load, int[] sizes)
     {
         PeerCell[] cells =
         [
             .. from pattern in PeerCell.Patterns
-               from bytes in PeerCell.Sizes
+               from bytes in sizes
                from threads in new[] { 1, 2 }
                from touched in new[] { false, true }
-               where (threads == 2 || pattern != "prodcons") && (!touched || bytes == PeerCell.Sizes[0])
+               where (threads == 2 || pattern != "prodcons") && (!touched || bytes == sizes[0])
                select new PeerCell(pattern, bytes, threads, touched),
         ];
         var total = Stopwatch.StartNew();
