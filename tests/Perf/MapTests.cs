@@ -70,8 +70,8 @@ public sealed class MapTests
     [Fact]
     public void No_line_of_text_runs_out_of_the_picture()
     {
-        PageblockCell[] cells = [.. Enumerable.Repeat(PageblockCell.Of(false, 512, 0, 0, 0, 0, 0, 0), 131072)];
-        MapPanels panels = new("one", [("after treatment", new ArenaMap([new MapSection(0, 0, 131073, cells)]))]);
+        PageblockCell[] cells = [.. Enumerable.Repeat(PageblockCell.Of(false, 512, 0, 0, 0, 0, 0, 0), 1114)];
+        MapPanels panels = new("one", [("after treatment", new ArenaMap([new MapSection(0, 0, 48_212, cells)]))]);
         Assert.All(XElement.Parse(panels.RenderSvg()).Elements().Where(e => e.Name.LocalName == "text"), text =>
         {
             double Of(string name) => double.Parse(text.Attribute(name)!.Value, CultureInfo.InvariantCulture);
