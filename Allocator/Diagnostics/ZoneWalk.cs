@@ -1,3 +1,4 @@
+using System.Threading;
 using LowLevel.Native;
 
 namespace LowLevel.Allocator;
@@ -41,7 +42,7 @@ internal readonly struct ZoneWalk
             ArenaVerifier.Require(head->State != 0, $"{at} heads the block that follows the one before", 0, 1);
             uint pages = PageMap.PagesOf(head);
             Count(ref tally, head, at, pages);
-            VerifyInterior(at, pages, isSlab: head->State == PageState.Heap && (head->Flags & PageFlags.Slab) != 0);
+            VerifyInterior(at, pages);
             pfn += pages;
         }
 
@@ -97,17 +98,25 @@ internal readonly struct ZoneWalk
         ArenaVerifier.Require(!unmerged || border || apart, $"{pfn} and its buddy of order {order.Value} are not both free", pfn.Value, buddy.Value);
     }
 
-    /// <summary>A slab keeps its free bits in lru, freed_at, index and private of its interior: what they say is its heap's to verify.</summary>
-    private unsafe void VerifyInterior(Pfn head, uint pages, bool isSlab)
+    private unsafe void VerifyInterior(Pfn head, uint pages)
     {
         Page* first = _arena.Map[head];
         for (uint i = 1; i < pages; i++)
         {
-            ulong* words = (ulong*)(first + i);
-            ulong any = words[0] | words[6] | words[7];
-            any |= isSlab ? 0 : words[1] | words[2] | words[3] | words[4] | words[5];
+            ulong any = Words(first + i, first);
+            any = any == 0 ? 0 : Words(first + i, first); // it may have become a slab, or ceased to be one, between two words
             ArenaVerifier.Require(any == 0, $"{head + i} inside the block at {head} is all-zero", any, 0);
         }
+    }
+
+    /// <summary>What must be zero of a struct page inside a block. A slab keeps its free bits in lru, freed_at, index and private: what they say
+    /// is its heap's to verify. The heap says Slab before it writes them, and takes it back when they are zero again.</summary>
+    private static unsafe ulong Words(Page* page, Page* head)
+    {
+        ulong* words = (ulong*)page;
+        ulong bits = words[1] | words[2] | words[3] | words[4] | words[5];
+        bool isSlab = bits != 0 && (Volatile.Read(ref *(ulong*)&head->Flags) & (ulong)PageFlags.Slab) != 0;
+        return words[0] | words[6] | words[7] | (isSlab ? 0 : bits);
     }
 
     private void CountPageblocks(ref ZoneTally tally)

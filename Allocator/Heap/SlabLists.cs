@@ -87,9 +87,9 @@ internal sealed class SlabLists
         for (int done = 0; done < count;)
         {
             Slab slab = SlabOf(objects[done], order, out uint offset);
-            if (slab.Head->Heap != _heap)
+            if (slab.Head->Heap != _heap || slab.Head->SizeClass != sizeClass)
             {
-                twice = objects[done++]; // its slab became empty and has gone back already
+                twice = objects[done++]; // its slab has become empty and gone back already
                 continue;
             }
 
@@ -161,18 +161,18 @@ internal sealed class SlabLists
         Slab slab = SlabOf((ulong)block, SizeClasses.Order(sizeClass), out _);
         Page* head = slab.Head;
         uint capacity = (uint)SizeClasses.Capacity(sizeClass);
+        Volatile.Write(ref *(ulong*)&head->Flags, (ulong)(head->Flags | PageFlags.Slab)); // before the bits are written: see ZoneWalk
         slab.FillWhole((int)capacity);
         int taken = slab.Take((ulong)block, size, into, most);
         ZoneLock.Enter(ref slabs->Lock);
         if (_closed)
         {
             Exit(slabs);
-            slab.Wipe((int)capacity);
+            Disown(slab, (int)capacity);
             _arena.FreePages(block);
             ThrowDisposed();
         }
 
-        head->Flags |= PageFlags.Slab;
         head->SizeClass = (ushort)slabs->Index;
         head->Heap = _heap;
         head->State = PageState.Heap;
@@ -220,7 +220,7 @@ internal sealed class SlabLists
     {
         Page* head = slab.Head;
         slab.Wipe(capacity);
-        head->Flags &= ~PageFlags.Slab;
+        Volatile.Write(ref *(ulong*)&head->Flags, (ulong)(head->Flags & ~PageFlags.Slab));
         head->MemCgroup = 0;
         head->State = PageState.User;
     }

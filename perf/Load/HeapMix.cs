@@ -135,6 +135,7 @@ internal abstract class HeapSource : IDisposable
             _heap.Verify();
             _heap.Dispose();
             _arena.Dispose();
+            base.Dispose(disposing);
         }
     }
 }

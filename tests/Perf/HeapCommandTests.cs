@@ -151,6 +151,10 @@ public sealed class HeapCommandTests : IDisposable
             _inner.Give(block);
         }
 
-        protected override void Dispose(bool disposing) => _inner.Dispose();
+        protected override void Dispose(bool disposing)
+        {
+            _inner.Dispose();
+            base.Dispose(disposing);
+        }
     }
 }

@@ -74,10 +74,10 @@ public sealed class BadPointerTests
         using HeapProbe probe = new(64, o => o.DebugChecks = true);
         nint[] blocks = probe.TakeMany(100, 80);
         probe.Free(blocks[..50]);
-        Assert.All(blocks[..50], block => Assert.Throws<ArgumentException>("block", () => probe.Free(block)));
+        Assert.All(blocks[..50], block => Assert.Throws<ArgumentException>(nameof(block), () => probe.Free(block)));
         probe.Free(blocks[50..]);
         Assert.Equal(0, probe.ArenaAllocated);
-        Assert.All(blocks, block => Assert.Throws<ArgumentException>("block", () => probe.Free(block)));
+        Assert.All(blocks, block => Assert.Throws<ArgumentException>(nameof(block), () => probe.Free(block)));
     }
 
     [Fact]

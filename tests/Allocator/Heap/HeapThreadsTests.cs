@@ -174,7 +174,7 @@ public sealed class HeapThreadsTests
             Aeration = new AerationOptions { Delay = TimeSpan.FromMilliseconds(4), MinimumOrder = 0 },
         });
         using NativeHeap heap = new(arena);
-        Run run = new(heap, seed);
+        Run run = new(arena, heap, seed);
         run.ToTheEnd();
         Assert.Null(run.Failure);
         heap.Verify();
@@ -187,7 +187,7 @@ public sealed class HeapThreadsTests
     }
 
     /// <summary>Blocks carry their size and a mark at both ends; whoever takes one from the mail looks at both.</summary>
-    private sealed class Run(NativeHeap heap, int seed)
+    private sealed class Run(PageArena arena, NativeHeap heap, int seed)
     {
         private const int Mutators = 4;
         private const int Steps = 20_000;
@@ -255,6 +255,7 @@ public sealed class HeapThreadsTests
             {
                 heap.Trim();
                 heap.Verify();
+                arena.Verify();
                 _ = heap.GetStatistics();
                 Thread.Yield();
             }

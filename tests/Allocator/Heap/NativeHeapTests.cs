@@ -75,9 +75,9 @@ public sealed class NativeHeapTests
         using HeapProbe probe = new();
         foreach (long bytes in new[] { 1L, 100_000 })
         {
-            string said = Assert.Throws<ArgumentOutOfRangeException>("alignment", () => probe.Take(bytes, alignment)).Message;
+            string said = Assert.Throws<ArgumentOutOfRangeException>(nameof(alignment), () => probe.Take(bytes, alignment)).Message;
             Assert.Contains("2097152", said, StringComparison.Ordinal);
-            Assert.Throws<ArgumentOutOfRangeException>("alignment", () => probe.TakeZeroed(bytes, alignment));
+            Assert.Throws<ArgumentOutOfRangeException>(nameof(alignment), () => probe.TakeZeroed(bytes, alignment));
         }
 
         Assert.Equal(0, probe.ArenaAllocated);
