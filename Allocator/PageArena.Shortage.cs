@@ -227,6 +227,7 @@ public sealed partial class PageArena
     /// <param name="Type">A range's is Unmovable.</param>
     /// <param name="Flags">How to go about it.</param>
     /// <param name="IsRange">A range, else a block.</param>
+    /// <param name="Least">A range is aligned as a block of this order at least.</param>
     private readonly record struct Demand(ulong Pages, MigrateType Type, AllocationFlags Flags, bool IsRange, Order Least = default)
     {
         /// <summary>Pages that must be left under the cap at the moment of taking.</summary>

@@ -98,7 +98,7 @@ internal sealed class TraceActivity
 
     private static double Max(IReadOnlyList<TraceSpan> all) => all.Count > 0 ? all.Max(s => s.Microseconds) : double.NaN;
 
-    private IReadOnlyList<TraceSpan> Of(string name) => spans.GetValueOrDefault(name) ?? [];
+    private List<TraceSpan> Of(string name) => spans.GetValueOrDefault(name) ?? [];
 
     private void Take(TraceEvent data)
     {

@@ -2,6 +2,7 @@ using System;
 using System.Collections.Generic;
 using System.ComponentModel;
 using System.Diagnostics;
+using System.Diagnostics.CodeAnalysis;
 using System.IO;
 using System.Linq;
 using System.Threading;
@@ -39,6 +40,7 @@ internal static class TraceTarget
         }
     }
 
+    [SuppressMessage("Reliability", "CA2025", Justification = "The process is disposed of after it has ended, and with it the task that waits for that.")]
     private static string RecordAt(string port, IReadOnlyList<string> command, TimeSpan? bound, string path)
     {
         using CancellationTokenSource patience = new();

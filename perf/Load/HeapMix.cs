@@ -136,6 +136,7 @@ internal abstract class HeapSource : IDisposable
             _heap.Dispose();
             _arena.Dispose();
             base.Dispose(disposing);
+            base.Dispose(disposing);
         }
     }
 }
