@@ -31,6 +31,7 @@ public sealed class ArenaMeterTests : IDisposable
         ("isolated", "By", typeof(ObservableUpDownCounter<long>)),
         ("inflated", "By", typeof(ObservableUpDownCounter<long>)),
         ("quarantined", "By", typeof(ObservableUpDownCounter<long>)),
+        ("fall_back", "By", typeof(ObservableUpDownCounter<long>)),
         ("metadata", "By", typeof(ObservableUpDownCounter<long>)),
         ("resident", "By", typeof(ObservableUpDownCounter<long>)),
         ("free_blocks", "{block}", typeof(ObservableUpDownCounter<long>)),
@@ -78,7 +79,8 @@ public sealed class ArenaMeterTests : IDisposable
         [
             ("reserved", now.ReservedBytes), ("cap", now.CapBytes), ("unreached", now.UnreachedBytes), ("allocated", now.AllocatedBytes),
             ("cached", now.ThreadPagesBytes), ("raw", now.RawBytes), ("treated", now.TreatedBytes), ("in_reactor", now.InReactorBytes),
-            ("isolated", now.IsolatedBytes), ("inflated", now.InflatedBytes), ("quarantined", now.QuarantinedBytes), ("metadata", now.MetadataBytes),
+            ("isolated", now.IsolatedBytes), ("inflated", now.InflatedBytes), ("quarantined", now.QuarantinedBytes),
+            ("fall_back", now.FallBackBytes), ("metadata", now.MetadataBytes),
             ("resident", now.ResidentBytes), ("cycles", now.Cycles), ("pages_treated", now.PagesTreated), ("reports", now.Reports),
             ("lost_batches", now.LostBatches),
         ];
