@@ -89,9 +89,16 @@ public sealed partial class PageArena
     private unsafe bool TryKeep(ThreadPages mine, Page* head, Pfn pfn, void* block, out Zone? signalled)
     {
         signalled = null;
-        MigrateType type = Map.TypeOf(pfn);
-        if ((uint)type >= MigrateTypes.PcpTypes || !mine.TryEnter())
+        if (!mine.TryEnter())
         {
+            return false;
+        }
+
+        // Behind the open gate, as on the fast path.
+        MigrateType type = Map.TypeOf(pfn);
+        if ((uint)type >= MigrateTypes.PcpTypes || head->Private == Zone.RangeOrder)
+        {
+            mine.Exit();
             return false;
         }
 
@@ -120,6 +127,13 @@ public sealed partial class PageArena
     {
         Zone zone = ZoneOf(pfn);
         zone.Enter();
+        if (head->Private == Zone.RangeOrder)
+        {
+            zone.ExitQuietly(); // it has become a range since the caller looked, see IsolatePageblock
+            FreeRange(head, pfn, block);
+            return null;
+        }
+
         if (!Claim(head, ThreadPages.CachedState))
         {
             zone.ExitQuietly();

@@ -223,15 +223,18 @@ public sealed partial class PageArena
     /// <summary>Takes a pageblock out of circulation (tests and later tenants): what is free of it moves aside, what comes back stays aside.</summary>
     internal bool IsolatePageblock(uint block)
     {
+        // Shut: who frees meanwhile comes to the zone, and nobody is between looking at a block and keeping it.
         Zone zone = ZoneOf(Pfn.FromPageblock(block));
+        _threads.Shut();
         zone.Enter();
         bool done = zone.IsolateLocked(block);
-        zone.ExitQuietly();
         if (done)
         {
-            _threads.DrainAll();
+            zone.MakeSpanningRangeLocked(block);
         }
 
+        zone.ExitQuietly();
+        _threads.Reopen();
         return done;
     }
 

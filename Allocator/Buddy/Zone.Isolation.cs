@@ -25,6 +25,20 @@ internal sealed partial class Zone
         return true;
     }
 
+    /// <summary>A block of two pageblocks that is in use and of which this is the second becomes a range of as many pages: as a block it
+    /// would be kept by the thread that frees it, which looks at its first pageblock only, and be handed out again. Lock held, and all
+    /// threads' pages shut.</summary>
+    public unsafe void MakeSpanningRangeLocked(uint block)
+    {
+        Page* head = _map[Pfn.FromPageblock(block).AlignDown(Order.Max)];
+        if (head->State is PageState.User or PageState.Heap && head->Private == (ulong)Order.Max.Value)
+        {
+            head->Index = Order.Max.Pages;
+            head->Flags |= PageFlags.Head;
+            head->Private = RangeOrder;
+        }
+    }
+
     /// <summary>Gives an isolated pageblock a type again; its free blocks merge with their neighbours. False: it is not isolated.</summary>
     public unsafe bool UnisolateLocked(uint block, MigrateType type)
     {

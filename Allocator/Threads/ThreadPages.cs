@@ -194,20 +194,24 @@ internal sealed class ThreadPages
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe bool TryPush(ThreadPagesData* mine, int gate, PageMap map, Page* head, Pfn pfn, ulong epoch)
     {
-        ulong order = head->Private;
-        MigrateType type = map.TypeOf(pfn);
-        if (order <= PageblockLimits.MaxOrder && (uint)type < MigrateTypes.PcpTypes && TryEnter(mine, gate))
+        if (TryEnter(mine, gate))
         {
-            ThreadBin* bin = ThreadPagesData.Bins(mine, 0) + IndexOf((uint)order, type);
-            uint count = (uint)bin->Count;
-            if (count < (uint)bin->High)
+            // Read behind the open gate: isolation shuts it, and changes what a block that spans pageblocks says of itself.
+            ulong order = head->Private;
+            MigrateType type = map.TypeOf(pfn);
+            if (order <= PageblockLimits.MaxOrder && (uint)type < MigrateTypes.PcpTypes)
             {
-                bin->Entries[count] = pfn.Value;
-                bin->Count = (int)(count + 1);
-                head->FreedAt = epoch;
-                head->State = CachedState;
-                Exit(mine);
-                return true;
+                ThreadBin* bin = ThreadPagesData.Bins(mine, 0) + IndexOf((uint)order, type);
+                uint count = (uint)bin->Count;
+                if (count < (uint)bin->High)
+                {
+                    bin->Entries[count] = pfn.Value;
+                    bin->Count = (int)(count + 1);
+                    head->FreedAt = epoch;
+                    head->State = CachedState;
+                    Exit(mine);
+                    return true;
+                }
             }
 
             Exit(mine);

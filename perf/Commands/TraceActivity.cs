@@ -54,7 +54,7 @@ internal sealed class TraceActivity
         output.WriteLine($"{"what",-16}{"count",10}{"per second",12}{"total ms",12}{"mean us",12}{"max us",12}{"amount",14}");
         foreach ((string name, string label, string unit) in Kinds)
         {
-            IReadOnlyList<TraceSpan> all = Of(name);
+            List<TraceSpan> all = Of(name);
             double amount = all.Sum(s => (double)s.Amount);
             string shown = unit == "MiB" ? (amount / (1 << 20)).ToString("0", CultureInfo.InvariantCulture) : amount.ToString("0", CultureInfo.InvariantCulture);
             output.WriteLine(string.Create(
@@ -70,7 +70,7 @@ internal sealed class TraceActivity
     {
         foreach ((string name, string label, string unit) in Kinds)
         {
-            IReadOnlyList<TraceSpan> all = Of(name);
+            List<TraceSpan> all = Of(name);
             report.Row(
                 ("activity", label.Replace(' ', '_')),
                 ("count", all.Count),

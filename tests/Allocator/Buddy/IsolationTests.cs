@@ -47,6 +47,20 @@ public sealed class IsolationTests
     }
 
     [Fact]
+    public void A_thread_does_not_keep_a_block_whose_second_half_was_isolated_while_it_was_in_use()
+    {
+        using ArenaProbe probe = new(16, o => o.ThreadPages = true);
+        uint block = probe.Take(10);
+        Assert.True(probe.Arena.IsolatePageblock(new Pfn(block).Pageblock + 1));
+        probe.Arena.Verify();
+        probe.Free(block);
+        Assert.Equal(2L << 20, probe.Arena.GetStatistics().IsolatedBytes);
+        Assert.DoesNotContain(block, probe.TakeMany(3, 10));
+        Assert.Equal(block, probe.Take(9)); // the other half is as free as any
+        probe.Arena.Verify();
+    }
+
+    [Fact]
     public void What_is_free_moves_aside_and_what_is_freed_meanwhile_follows()
     {
         using ArenaProbe probe = new(4);
