@@ -70,11 +70,12 @@ public sealed partial class NativeHeap
         if (mine.TryEnter())
         {
             Sheaf* sheaf = mine.Of(sizeClass);
-            while (count != 0 && sheaf->Count < sheaf->High)
-            {
-                sheaf->Entries[sheaf->Count++] = objects[--count];
-            }
-
+            int kept = Math.Min(count, sheaf->High - sheaf->Count);
+            count -= kept;
+            Span<ulong> last = new(objects + count, kept);
+            last.Reverse(); // a sheaf is popped from its end
+            last.CopyTo(new Span<ulong>(sheaf->Entries + sheaf->Count, kept));
+            sheaf->Count += kept;
             mine.Exit();
         }
 

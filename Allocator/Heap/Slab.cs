@@ -98,14 +98,17 @@ internal readonly struct Slab
     /// <param name="bytes">Of the slab.</param>
     /// <param name="reciprocal">Of the size of an object.</param>
     /// <param name="objects">Addresses of heads of objects; the first one lies in this slab.</param>
-    /// <param name="count">How many.</param>
+    /// <param name="count">How many, 1 at least.</param>
     /// <param name="twice">One that is free already; it stays so.</param>
     /// <returns>How many were looked at.</returns>
     public unsafe int Give(ulong start, ulong bytes, uint reciprocal, ulong* objects, int count, ref ulong twice)
     {
         int done = 0;
         uint given = 0;
-        ulong groups = *Groups;
+        uint group = SizeClasses.IndexOf((uint)(objects[0] - start), reciprocal) >> GroupShift;
+        ulong* word = Word(group);
+        ulong bits = *word;
+        ulong groups = *Groups | (1ul << (int)group);
         for (; done < count; done++)
         {
             ulong offset = unchecked(objects[done] - start);
@@ -115,8 +118,16 @@ internal readonly struct Slab
             }
 
             uint index = SizeClasses.IndexOf((uint)offset, reciprocal);
-            ulong* word = Word(index >> GroupShift);
-            ulong bits = *word;
+            if (index >> GroupShift != group)
+            {
+                // What is freed in a row often lies side by side: the word stays in a register as long as it does.
+                *word = bits;
+                group = index >> GroupShift;
+                word = Word(group);
+                bits = *word;
+                groups |= 1ul << (int)group;
+            }
+
             ulong bit = 1ul << (int)(index & GroupMask);
             if ((bits & bit) != 0)
             {
@@ -124,11 +135,11 @@ internal readonly struct Slab
                 continue;
             }
 
-            *word = bits | bit;
-            groups |= 1ul << (int)(index >> GroupShift);
+            bits |= bit;
             given++;
         }
 
+        *word = bits;
         *Groups = groups;
         _head->FreeObjects += (ushort)given;
         return done;
