@@ -92,11 +92,11 @@ internal sealed class TraceActivity
         (nameof(ArenaEvents.SlowAllocation), "slow allocations", "blocks"),
     ];
 
-    private static double Total(IReadOnlyList<TraceSpan> all) => all.Sum(s => s.Microseconds);
+    private static double Total(List<TraceSpan> all) => all.Sum(s => s.Microseconds);
 
-    private static double Mean(IReadOnlyList<TraceSpan> all) => all.Count > 0 ? Total(all) / all.Count : double.NaN;
+    private static double Mean(List<TraceSpan> all) => all.Count > 0 ? Total(all) / all.Count : double.NaN;
 
-    private static double Max(IReadOnlyList<TraceSpan> all) => all.Count > 0 ? all.Max(s => s.Microseconds) : double.NaN;
+    private static double Max(List<TraceSpan> all) => all.Count > 0 ? all.Max(s => s.Microseconds) : double.NaN;
 
     private List<TraceSpan> Of(string name) => spans.GetValueOrDefault(name) ?? [];
 

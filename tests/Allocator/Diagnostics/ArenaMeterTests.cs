@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Diagnostics.CodeAnalysis;
 using System.Diagnostics.Metrics;
 using System.Linq;
 using System.Runtime.CompilerServices;
@@ -316,6 +317,7 @@ public sealed class ArenaMeterTests : IDisposable
     private static unsafe void FreeOne(PageArena arena) => arena.FreePages(arena.AllocatePages(9));
 
     [MethodImpl(MethodImplOptions.NoInlining)]
+    [SuppressMessage("Reliability", "CA2000", Justification = "It is to be forgotten.")]
     private WeakReference Forget() => new(PageArena.Create(new PageArenaOptions
     {
         SizeBytes = 4 << 20, MeterFactory = factory, ThreadPages = false, Aeration = new AerationOptions { Enabled = false },
