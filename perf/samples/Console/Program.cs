@@ -20,6 +20,16 @@ using ArenaMemoryPool pool = new(arena);                  // MemoryPool<byte> on
 using (IMemoryOwner<byte> owner = pool.Rent(20_000)) { owner.Memory.Span.Clear(); }
 // README: end
 
+// README: begin heap
+using NativeHeap heap = new(arena);
+unsafe
+{
+    void* small = heap.Allocate(100);                     // 16-byte aligned; Allocate(bytes, alignment) up to 2 MiB
+    small = heap.Reallocate(small, 5000);                 // in place where there is room
+    heap.Free(small);                                     // any thread; the size is known
+}
+// README: end
+
 // A burst: 256 MiB in blocks of 4 MiB, written to, freed, and then nothing but waiting.
 const int Blocks = 64;
 const int BlockBytes = 4 << 20;
