@@ -180,21 +180,8 @@ public sealed partial class NativeHeap
             block = TakeWhole(bytes, alignment, flags);
         }
 
-        Page* head = _map[Pfn.FromByteOffset((nuint)((byte*)block - _base))];
-        lock (_wholeLock)
-        {
-            if (!IsDisposed)
-            {
-                head->SizeClass = SizeClasses.Whole;
-                head->Heap = Id;
-                head->State = PageState.Heap;
-                _wholeBytes += (long)PageMap.PagesOf(head) << PageblockLimits.PageShift;
-                return block;
-            }
-        }
-
-        _arena.FreePages(block);
-        throw new ObjectDisposedException(nameof(NativeHeap));
+        Own(block, _map[Pfn.FromByteOffset((nuint)((byte*)block - _base))]);
+        return block;
     }
 
     /// <summary>A block where the pages are as many as one has, else a range, whose unused tail is freed. The arena's blocks lie at multiples
@@ -224,23 +211,69 @@ public sealed partial class NativeHeap
 
     private unsafe void FreeWhole(Page* head, void* block)
     {
-        bool isMine;
-        lock (_wholeLock)
-        {
-            isMine = head->Heap == Id && head->SizeClass == SizeClasses.Whole;
-            if (isMine)
-            {
-                _wholeBytes -= (long)PageMap.PagesOf(head) << PageblockLimits.PageShift;
-                DisownWhole(head);
-            }
-        }
-
-        if (!isMine)
+        if (!TryDisown(head))
         {
             ThrowNotABlock(block);
         }
 
         _arena.FreePages(block);
+    }
+
+    /// <summary>Makes a block that was given out whole, and is to stay so, longer or shorter where it lies. Meanwhile it is the arena's user's
+    /// and no heap's, as while it is allocated: no lock is held while the arena drains its threads' pages.</summary>
+    private unsafe bool TryResizeWhole(void* block, nuint bytes)
+    {
+        Page* head = _map[Pfn.FromByteOffset((nuint)((byte*)block - _base))];
+        if (!IsWhole(bytes, DefaultAlignment) || bytes > _arena.SizeBytes || head->SizeClass != SizeClasses.Whole || !TryDisown(head))
+        {
+            return false;
+        }
+
+        bool done = false;
+        try
+        {
+            done = _arena.TryResize(block, bytes);
+        }
+        finally
+        {
+            Own(block, head);
+        }
+
+        return done;
+    }
+
+    private unsafe bool TryDisown(Page* head)
+    {
+        lock (_wholeLock)
+        {
+            bool isMine = head->Heap == Id && head->SizeClass == SizeClasses.Whole;
+            if (isMine)
+            {
+                _wholeBytes -= (long)PageMap.PagesOf(head) << PageblockLimits.PageShift;
+                DisownWhole(head);
+            }
+
+            return isMine;
+        }
+    }
+
+    /// <summary>The user's block becomes the heap's; where the heap has ended meanwhile, it goes back, as everything that the heap had.</summary>
+    private unsafe void Own(void* block, Page* head)
+    {
+        lock (_wholeLock)
+        {
+            if (!IsDisposed)
+            {
+                head->SizeClass = SizeClasses.Whole;
+                head->Heap = Id;
+                head->State = PageState.Heap;
+                _wholeBytes += (long)PageMap.PagesOf(head) << PageblockLimits.PageShift;
+                return;
+            }
+        }
+
+        _arena.FreePages(block);
+        throw new ObjectDisposedException(nameof(NativeHeap));
     }
 
     private static unsafe void DisownWhole(Page* head)

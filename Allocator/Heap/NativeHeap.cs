@@ -116,8 +116,9 @@ public sealed partial class NativeHeap : IDisposable
         return block;
     }
 
-    /// <summary>Changes the size of a block: in place where it has room, and where not more than half of it would lie idle; else its contents
-    /// move to a new one, aligned to 16, and the old one is freed.</summary>
+    /// <summary>Changes the size of a block: in place where it has room, and where not more than half of it would lie idle; above 32 KiB
+    /// also where the pages behind it are free, and by giving back those that it needs no more. Else its contents move to a new one, aligned to 16,
+    /// and the old one is freed.</summary>
     /// <param name="block">What this heap has given out; null allocates.</param>
     /// <param name="bytes">0 and above; 0 is taken for 1.</param>
     /// <returns>The block; the bytes up to the lesser of both sizes are as before.</returns>
@@ -132,7 +133,7 @@ public sealed partial class NativeHeap : IDisposable
         }
 
         nuint usable = UsableSize(block);
-        if (bytes <= usable && bytes >= usable / 2)
+        if ((bytes <= usable && bytes >= usable / 2) || TryResizeWhole(block, bytes))
         {
             return block;
         }
@@ -214,7 +215,7 @@ public sealed partial class NativeHeap : IDisposable
     {
         if (!IsDisposed)
         {
-            _sheaves.Pass();
+            _sheaves.DrainRested();
         }
     }
 

@@ -1,4 +1,5 @@
 using System;
+using System.Linq;
 using System.Runtime.CompilerServices;
 using System.Threading;
 using LowLevel.Native;
@@ -6,11 +7,11 @@ using LowLevel.Native;
 namespace LowLevel.Allocator;
 
 /// <summary>The free objects that one thread keeps of one heap, a sheaf for each size class (the kernel's slab_sheaf of Linux 6.18, which
-/// took the place of its per-cpu slabs). Owner and drainer go by the rules of <see cref="ThreadPages"/>: busy, gate, membarrier.
+/// took the place of its per-cpu slabs).
 /// <code>
 /// 0 &lt;= count &lt;= high of each sheaf;  each entry is an object that is out of its slab, in no other sheaf and with no user
 /// </code></summary>
-internal sealed class ThreadSheaves
+internal sealed class ThreadSheaves : ThreadCache
 {
     [ThreadStatic]
     private static ThreadSheaves? t_last;
@@ -18,43 +19,32 @@ internal sealed class ThreadSheaves
     [ThreadStatic]
     private static unsafe ThreadSheavesData* t_mine; // the data of t_last
 
-    private readonly byte[] _storage; // pinned: the struct below stays where it is, and lives as long as anybody knows this object
     private readonly unsafe ThreadSheavesData* _data;
 
-    /// <summary>Empty sheaves for a thread.</summary>
+    /// <summary>Empty sheaves for a thread, shut.</summary>
     public unsafe ThreadSheaves(NativeHeap heap, Thread owner)
+        : base(owner, heap.Id, ThreadSheavesData.SizeInBytes, ThreadSheavesData.Alignment, EntryWords * sizeof(ulong))
     {
         Heap = heap;
-        Owner = owner;
-        int entries = 0;
-        for (int i = 0; i < SizeClasses.Count; i++)
-        {
-            entries += SizeClasses.SheafEntries(i) + 1;
-        }
-
-        _storage = GC.AllocateArray<byte>(ThreadSheavesData.SizeInBytes + (entries * sizeof(ulong)) + ThreadSheavesData.Alignment, pinned: true);
-        // Sound: the array is pinned for life and long enough for the struct, its alignment and all entries.
-        nint start = (nint)Unsafe.AsPointer(ref _storage[0]);
-        _data = (ThreadSheavesData*)((start + ThreadSheavesData.Alignment - 1) & ~(nint)(ThreadSheavesData.Alignment - 1));
+        _data = (ThreadSheavesData*)Data;
         ulong* next = (ulong*)((byte*)_data + ThreadSheavesData.SizeInBytes);
         for (int i = 0; i < SizeClasses.Count; i++)
         {
             Sheaf* sheaf = Of(i);
+            *next = 0; // is never the address of an object: an empty sheaf has none on top
             sheaf->Entries = next + 1;
             sheaf->High = SizeClasses.SheafEntries(i);
             sheaf->Reciprocal = SizeClasses.Reciprocal(i);
             sheaf->Limit = (uint)(SizeClasses.Capacity(i) * SizeClasses.Bytes(i));
             next += sheaf->High + 1;
         }
-
-        Thaw();
     }
+
+    /// <summary>The entries of all sheaves, and a word before each sheaf's first.</summary>
+    private static int EntryWords => Enumerable.Range(0, SizeClasses.Count).Sum(i => SizeClasses.SheafEntries(i) + 1);
 
     /// <summary>The heap that the objects are from.</summary>
     public NativeHeap Heap { get; }
-
-    /// <summary>The thread that may touch it without shutting the gate.</summary>
-    public Thread Owner { get; }
 
     /// <summary>The sheaves of the calling thread for the heap that it used last; null before its first use of any.</summary>
     public static unsafe ThreadSheaves? Last
@@ -75,30 +65,10 @@ internal sealed class ThreadSheaves
     }
 
     /// <summary>Bytes that one thread's sheaves take.</summary>
-    public int SizeBytes => _storage.Length;
+    public int SizeBytes => Storage.Length;
 
     /// <summary>The sheaf of a size class.</summary>
     public unsafe Sheaf* Of(int sizeClass) => ThreadSheavesData.Sheaves(_data, 0) + sizeClass;
-
-    /// <summary>The owner begins. False: the gate is shut, hands off.</summary>
-    public unsafe bool TryEnter() => TryEnter(_data, Heap.Id);
-
-    /// <summary>The owner has done.</summary>
-    public unsafe void Exit() => Volatile.Write(ref _data->Busy, 0);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static unsafe bool TryEnter(ThreadSheavesData* data, int gate)
-    {
-        // The drainer's membarrier makes up for the read that may pass the write (see ThreadPages).
-        Volatile.Write(ref data->Busy, 1);
-        if (Volatile.Read(ref data->Gate) == gate)
-        {
-            return true;
-        }
-
-        Volatile.Write(ref data->Busy, 0);
-        return false;
-    }
 
     /// <summary>Takes the youngest object. The fast path of allocation.</summary>
     /// <param name="mine">The calling thread's <see cref="Mine"/>, not null; it may be another heap's.</param>
@@ -108,7 +78,7 @@ internal sealed class ThreadSheaves
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe bool TryPop(ThreadSheavesData* mine, int gate, uint sizeClass, out void* address)
     {
-        if (TryEnter(mine, gate))
+        if (TryEnter(&mine->Gate, gate))
         {
             Sheaf* sheaf = ThreadSheavesData.Sheaves(mine, 0) + sizeClass;
             uint count = (uint)sheaf->Count;
@@ -117,11 +87,11 @@ internal sealed class ThreadSheaves
                 count--;
                 address = (void*)sheaf->Entries[count];
                 sheaf->Count = (int)count;
-                Volatile.Write(ref mine->Busy, 0);
+                Exit(&mine->Gate);
                 return true;
             }
 
-            Volatile.Write(ref mine->Busy, 0);
+            Exit(&mine->Gate);
         }
 
         address = null;
@@ -146,7 +116,7 @@ internal sealed class ThreadSheaves
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe bool TryPush(ThreadSheavesData* mine, int gate, Sheaf* sheaf, void* address)
     {
-        if (TryEnter(mine, gate))
+        if (TryEnter(&mine->Gate, gate))
         {
             uint count = (uint)sheaf->Count;
             ulong* top = sheaf->Entries + count;
@@ -154,11 +124,11 @@ internal sealed class ThreadSheaves
             {
                 *top = (ulong)address;
                 sheaf->Count = (int)(count + 1);
-                Volatile.Write(ref mine->Busy, 0);
+                Exit(&mine->Gate);
                 return true;
             }
 
-            Volatile.Write(ref mine->Busy, 0);
+            Exit(&mine->Gate);
         }
 
         return false;
@@ -174,24 +144,11 @@ internal sealed class ThreadSheaves
         sheaf->Count = left;
     }
 
-    /// <summary>Another thread wants in; it then calls <see cref="WaitUntilIdle"/> after the membarrier. Under the registry's lock.</summary>
-    public unsafe void Freeze() => Volatile.Write(ref _data->Gate, 0);
+    /// <inheritdoc/>
+    public override bool LooksEmpty => Bytes == 0;
 
-    /// <summary>The owner may come back.</summary>
-    public unsafe void Thaw() => Volatile.Write(ref _data->Gate, Heap.Id);
-
-    /// <summary>Waits until the owner is not at work: it is for a few instructions at a time; a dead one never.</summary>
-    public unsafe void WaitUntilIdle()
-    {
-        SpinWait spin = default;
-        while (Volatile.Read(ref _data->Busy) != 0)
-        {
-            spin.SpinOnce(sleep1Threshold: -1);
-        }
-    }
-
-    /// <summary>Whether anything is kept. Without freezing: a hint.</summary>
-    public bool LooksEmpty => Bytes == 0;
+    /// <inheritdoc/>
+    public override bool IsOrphan => Heap.IsDisposed;
 
     /// <summary>Bytes kept. Without freezing: a hint.</summary>
     public unsafe long Bytes

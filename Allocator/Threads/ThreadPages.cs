@@ -6,19 +6,10 @@ using LowLevel.Native;
 
 namespace LowLevel.Allocator;
 
-/// <summary>The blocks that one thread keeps of one arena (the kernel's per_cpu_pages): a stack for each order and type. Its owner
-/// works on it without a lock: it says busy, looks whether the gate is open, and does its work. Who wants to drain it from
-/// outside shuts the gate, makes every processor see that (membarrier), and waits until the owner is not busy; from then on the owner
-/// goes to the zones instead. No interlocked operation on the owner's side. An open gate holds the arena's number, so that one
-/// comparison answers both "are these the pages of this arena" and "may I".
-/// <code>
-/// owner:   busy = 1;   gate == the arena's number?  no: busy = 0, go to the zone      yes: push or pop;  busy = 0
-/// drainer: gate = 0; membarrier; wait for busy == 0; drain; gate = the arena's number
-/// </code>
-/// The drainer holds no zone lock while it waits, so an owner that waits for a zone lock while busy gets it. Entries are Cached in
-/// their struct page and keep their marks. <see cref="Mine"/> always points into the object that <see cref="Last"/> keeps
-/// alive.</summary>
-internal sealed class ThreadPages
+/// <summary>The blocks that one thread keeps of one arena (the kernel's per_cpu_pages): a stack for each order and type. Entries are
+/// Cached in their struct page and keep their marks. The drainer holds no zone lock while it waits, so an owner that waits for a zone
+/// lock while busy gets it. <see cref="Mine"/> always points into the object that <see cref="Last"/> keeps alive.</summary>
+internal sealed class ThreadPages : ThreadCache
 {
     [ThreadStatic]
     private static ThreadPages? t_last;
@@ -26,22 +17,15 @@ internal sealed class ThreadPages
     [ThreadStatic]
     private static unsafe ThreadPagesData* t_mine; // the data of t_last: the fast path saves the way through the object
 
-    private readonly byte[] _storage; // pinned: the struct below stays where it is, and lives as long as anybody knows this object
     private readonly unsafe ThreadPagesData* _data;
 
-    /// <summary>Empty pages for a thread.</summary>
+    /// <summary>Empty pages for a thread, shut.</summary>
     public unsafe ThreadPages(PageArena arena, Thread owner, int preferredZone)
+        : base(owner, arena.Id, ThreadPagesData.SizeInBytes, ThreadPagesData.Alignment, ThreadPagesLimits.EntriesPerType * MigrateTypes.PcpTypes * sizeof(uint))
     {
         Arena = arena;
-        Owner = owner;
         PreferredZone = preferredZone;
-        int entries = ThreadPagesLimits.EntriesPerType * MigrateTypes.PcpTypes;
-        _storage = GC.AllocateUninitializedArray<byte>( // of the entries only what is used becomes resident
-            ThreadPagesData.SizeInBytes + (entries * sizeof(uint)) + ThreadPagesData.Alignment, pinned: true);
-        // Sound: the array is pinned for life and long enough for the struct, its alignment and all entries.
-        nint start = (nint)Unsafe.AsPointer(ref _storage[0]);
-        _data = (ThreadPagesData*)((start + ThreadPagesData.Alignment - 1) & ~(nint)(ThreadPagesData.Alignment - 1));
-        new Span<byte>(_data, ThreadPagesData.SizeInBytes).Clear();
+        _data = (ThreadPagesData*)Data;
         uint* next = (uint*)((byte*)_data + ThreadPagesData.SizeInBytes);
         for (int order = 0; order <= PageblockLimits.MaxOrder; order++)
         {
@@ -53,15 +37,10 @@ internal sealed class ThreadPages
                 next += ThreadPagesLimits.MaxHigh(order);
             }
         }
-
-        Thaw();
     }
 
     /// <summary>The arena that the blocks are from.</summary>
     public PageArena Arena { get; }
-
-    /// <summary>The thread that may touch it without shutting the gate.</summary>
-    public Thread Owner { get; }
 
     /// <summary>The zone that this thread asks first.</summary>
     public int PreferredZone { get; }
@@ -89,11 +68,11 @@ internal sealed class ThreadPages
     {
         get
         {
-            // Sound: the array is pinned, and its pages are mapped as long as this object is known.
-            nint start = (nint)Unsafe.AsPointer(ref _storage[0]) & ~(nint)(PageblockLimits.PageSize - 1);
-            nint end = ((nint)Unsafe.AsPointer(ref _storage[^1]) + PageblockLimits.PageSize) & ~(nint)(PageblockLimits.PageSize - 1);
+            // Sound: the memory is pinned, and its pages are mapped as long as this object is known.
+            nint start = (nint)Unsafe.AsPointer(ref Storage[0]) & ~(nint)(PageblockLimits.PageSize - 1);
+            nint end = ((nint)Unsafe.AsPointer(ref Storage[^1]) + PageblockLimits.PageSize) & ~(nint)(PageblockLimits.PageSize - 1);
             long pages = KernelView.ResidentPages(start, (nuint)(end - start));
-            GC.KeepAlive(_storage);
+            GC.KeepAlive(this);
             return pages * PageblockLimits.PageSize;
         }
     }
@@ -106,29 +85,6 @@ internal sealed class ThreadPages
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static uint IndexOf(uint order, MigrateType type) => (order * MigrateTypes.PcpTypes) + (uint)type;
 
-    /// <summary>The owner begins. False: the gate is shut, hands off.</summary>
-    public unsafe bool TryEnter() => TryEnter(_data, Arena.Id);
-
-    /// <summary>The owner has done.</summary>
-    public unsafe void Exit() => Exit(_data);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static unsafe bool TryEnter(ThreadPagesData* data, int gate)
-    {
-        // The processor may let the read pass the write; the drainer's membarrier makes up for it, so that no fence is paid here.
-        Volatile.Write(ref data->Busy, 1);
-        if (Volatile.Read(ref data->Gate) == gate)
-        {
-            return true;
-        }
-
-        Volatile.Write(ref data->Busy, 0);
-        return false;
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static unsafe void Exit(ThreadPagesData* data) => Volatile.Write(ref data->Busy, 0);
-
     /// <summary>Takes the youngest block. The fast path of allocation.</summary>
     /// <param name="mine">The calling thread's <see cref="Mine"/>, not null; it may be another arena's.</param>
     /// <param name="gate">The arena's number.</param>
@@ -138,7 +94,7 @@ internal sealed class ThreadPages
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe bool TryPop(ThreadPagesData* mine, int gate, PageMap map, uint index, out Pfn pfn)
     {
-        if (TryEnter(mine, gate))
+        if (TryEnter(&mine->Gate, gate))
         {
             ThreadBin* bin = ThreadPagesData.Bins(mine, 0) + index;
             uint count = (uint)bin->Count;
@@ -148,11 +104,11 @@ internal sealed class ThreadPages
                 pfn = new Pfn(bin->Entries[count]);
                 bin->Count = (int)count;
                 map[pfn]->State = PageState.User; // ends Cached, Treated and Zero in one store
-                Exit(mine);
+                Exit(&mine->Gate);
                 return true;
             }
 
-            Exit(mine);
+            Exit(&mine->Gate);
         }
 
         pfn = default;
@@ -162,17 +118,17 @@ internal sealed class ThreadPages
     /// <summary>As above, and says what the block carried.</summary>
     public static unsafe bool TryPopMarked(ThreadPagesData* mine, int gate, PageMap map, uint index, out Pfn pfn, out BlockMarks marks)
     {
-        if (TryEnter(mine, gate))
+        if (TryEnter(&mine->Gate, gate))
         {
             ThreadBin* bin = ThreadPagesData.Bins(mine, 0) + index;
             if (bin->Count != 0)
             {
                 Pop(bin, map, out pfn, out marks);
-                Exit(mine);
+                Exit(&mine->Gate);
                 return true;
             }
 
-            Exit(mine);
+            Exit(&mine->Gate);
         }
 
         pfn = default;
@@ -194,7 +150,7 @@ internal sealed class ThreadPages
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static unsafe bool TryPush(ThreadPagesData* mine, int gate, PageMap map, Page* head, Pfn pfn, ulong epoch)
     {
-        if (TryEnter(mine, gate))
+        if (TryEnter(&mine->Gate, gate))
         {
             // Read behind the open gate: isolation shuts it, and changes what a block that spans pageblocks says of itself.
             ulong order = head->Private;
@@ -209,12 +165,12 @@ internal sealed class ThreadPages
                     bin->Count = (int)(count + 1);
                     head->FreedAt = epoch;
                     head->State = CachedState;
-                    Exit(mine);
+                    Exit(&mine->Gate);
                     return true;
                 }
             }
 
-            Exit(mine);
+            Exit(&mine->Gate);
         }
 
         return false;
@@ -223,24 +179,11 @@ internal sealed class ThreadPages
     /// <summary>The state word of a block in a thread's pages that carries no mark.</summary>
     public const ulong CachedState = 0xffff_ffff & ~(ulong)PageType.CachedBit;
 
-    /// <summary>Another thread wants in; it then calls <see cref="WaitUntilIdle"/> after the membarrier. Under the registry's lock.</summary>
-    public unsafe void Freeze() => Volatile.Write(ref _data->Gate, 0);
+    /// <inheritdoc/>
+    public override bool LooksEmpty => Pages == 0;
 
-    /// <summary>The owner may come back.</summary>
-    public unsafe void Thaw() => Volatile.Write(ref _data->Gate, Arena.Id);
-
-    /// <summary>Waits until the owner is not at work. It is for a few instructions, or for a refill, at a time; a dead one never.</summary>
-    public unsafe void WaitUntilIdle()
-    {
-        SpinWait spin = default;
-        while (Volatile.Read(ref _data->Busy) != 0)
-        {
-            spin.SpinOnce(sleep1Threshold: -1);
-        }
-    }
-
-    /// <summary>Whether anything is kept. Without freezing: a hint.</summary>
-    public bool LooksEmpty => Pages == 0;
+    /// <inheritdoc/>
+    public override bool IsOrphan => Arena.IsDisposed;
 
     /// <summary>Pages kept. Without freezing: a hint.</summary>
     public unsafe long Pages

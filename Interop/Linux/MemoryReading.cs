@@ -43,13 +43,18 @@ internal readonly record struct MemoryReading(ulong? LimitBytes, ulong? ChargeBy
 
     private static double? StalledOf(string file)
     {
+        if (!File.Exists(file))
+        {
+            return null; // asked each second: an exception each time would cost more than all the rest of it
+        }
+
         try
         {
             return TryParseStalled(File.ReadAllText(file), out double percent) ? percent : null;
         }
         catch (IOException)
         {
-            return null; // absent, or a kernel that was started without PSI (EOPNOTSUPP)
+            return null; // gone meanwhile, or a kernel that was started without PSI (EOPNOTSUPP)
         }
         catch (UnauthorizedAccessException)
         {

@@ -3,7 +3,6 @@ using System.Collections.Generic;
 using System.Globalization;
 using System.IO;
 using System.Linq;
-using System.Threading;
 
 namespace LowLevel.Perf;
 
@@ -82,7 +81,6 @@ internal sealed class KestrelCommand : ICommand
     {
         double start = ChildProcess.Now;
         runs.ForEach(r => r.Advance());
-        TimeSpan rest = SampleInterval - TimeSpan.FromSeconds(ChildProcess.Now - start);
-        Thread.Sleep(rest > TimeSpan.Zero ? rest : TimeSpan.Zero);
+        Sampling.RestOf(start, SampleInterval);
     }
 }

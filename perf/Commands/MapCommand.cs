@@ -77,7 +77,7 @@ internal sealed class MapCommand : ICommand
         for (int rest = 0; rest < RestsAtMost && (rest < RestsAtLeast || source.Statistics!.PagesTreated != before); rest++)
         {
             before = source.Statistics!.PagesTreated;
-            Thread.Sleep(Rest);
+            Thread.Sleep(Rest); // as an idle program rests: the arena's own worker is what is waited for
         }
     }
 

@@ -75,7 +75,7 @@ internal sealed class PlantChildCommand : ICommand
             ChildSide.Say("live", load.LiveBytes);
             if (burst < bursts)
             {
-                Thread.Sleep(Gap);
+                Thread.Sleep(Gap); // the pause between two bursts is part of the load
             }
         }
 

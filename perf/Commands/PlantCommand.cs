@@ -3,7 +3,6 @@ using System.Collections.Generic;
 using System.Globalization;
 using System.IO;
 using System.Linq;
-using System.Threading;
 
 namespace LowLevel.Perf;
 
@@ -107,8 +106,7 @@ internal sealed class PlantCommand : ICommand
                     + string.Join(" | ", runs.Where(r => !r.IsFinished).Select(r => r.Describe())));
             }
 
-            TimeSpan rest = SampleInterval - TimeSpan.FromSeconds(ChildProcess.Now - start);
-            Thread.Sleep(rest > TimeSpan.Zero ? rest : TimeSpan.Zero);
+            Sampling.RestOf(start, SampleInterval);
         }
     }
 }

@@ -54,7 +54,7 @@ internal sealed record ReplayRun(
                     $"{now - start,5:0} s  {cell.Name}: used {live >> 20} MiB, rss {usage.Rss >> 20} MiB, charge {(usage.Charge ?? 0) >> 20} MiB"));
             }
 
-            Thread.Sleep(SampleInterval);
+            Thread.Sleep(SampleInterval); // the rhythm of the samples
         }
 
         child.Send("finish");

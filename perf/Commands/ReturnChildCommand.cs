@@ -62,7 +62,7 @@ internal sealed class ReturnChildCommand : ICommand
             using BufferSource source = contestant.CreateRehearsal();
             load.TakeFirst(source);
             load.GiveMost(source);
-            Thread.Sleep(CompilerPatience);
+            Thread.Sleep(CompilerPatience); // tiered compilation works in the background and tells nobody when it is done
             load.TakeSecond(source);
             load.Check();
             load.GiveAll(source);

@@ -2,7 +2,6 @@ using System;
 using System.Collections.Generic;
 using System.Globalization;
 using System.Linq;
-using System.Threading;
 
 namespace LowLevel.Perf;
 
@@ -32,8 +31,7 @@ internal sealed class ReturnSchedule(ReturnShape shape, ReturnPace pace, long ro
             }
 
             Progress(start, waiting.Count);
-            TimeSpan rest = Tick - TimeSpan.FromSeconds(ChildProcess.Now - start);
-            Thread.Sleep(rest > TimeSpan.Zero ? rest : TimeSpan.Zero);
+            Sampling.RestOf(start, Tick);
         }
     }
 

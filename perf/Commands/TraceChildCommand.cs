@@ -49,7 +49,7 @@ internal sealed class TraceChildCommand : ICommand
         {
             Burst(arena);
             Free(arena, keep: 16);
-            Thread.Sleep(Rest);
+            Thread.Sleep(Rest); // so that what was freed rests for longer than the delay: part of the load
             arena.Trim();
         }
         while (Stopwatch.GetTimestamp() < end);

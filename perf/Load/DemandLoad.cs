@@ -107,6 +107,7 @@ internal sealed class DemandLoad
             double late = Stopwatch.GetElapsedTime(start).TotalSeconds - step.Seconds;
             while (late < 0)
             {
+                // The curve is a timetable: what comes too early waits for its time.
                 Thread.Sleep(TimeSpan.FromSeconds(Math.Min(-late, 0.05)) + TimeSpan.FromMilliseconds(0.2));
                 late = Stopwatch.GetElapsedTime(start).TotalSeconds - step.Seconds;
             }

@@ -119,6 +119,7 @@ internal sealed class KestrelClient : IDisposable
         }
     }
 
+    // A slow reader is part of the load: what the server has to say to it stays in the server's buffers.
     private Task HesitateAsync() => _slow ? Task.Delay(Pause) : Task.CompletedTask;
 
     /// <summary>Reads to the empty line; the body's length.</summary>

@@ -97,7 +97,7 @@ internal sealed class ServiceLoad : IDisposable
             // The coordinator takes part in both barriers of a burst but does not wait in them: it ticks.
             while (_barrier.ParticipantsRemaining > 1 && _failure is null)
             {
-                Thread.Sleep(5);
+                Thread.Sleep(5); // the rhythm of the ticks
                 tick();
             }
 

@@ -113,7 +113,7 @@ internal sealed class ChildProcess : IDisposable
         {
             if (!TryRead(out Message message))
             {
-                Thread.Sleep(5);
+                Thread.Sleep(5); // lines come by the reader's callback; a few milliseconds late is soon enough for who waits for a child
             }
             else if (message.Subject == subject)
             {

@@ -26,6 +26,23 @@ public sealed class FreshAppTests(PackageFixture packed)
         AssertGivesBack(Dotnet.Run(app, Dotnet.Host, Path.Combine("bin", "Release", "net10.0", Console + ".dll")));
     }
 
+    /// <summary>The README's line, in a program that knows nothing of us yet; only the version is named, because the test's is a preview.</summary>
+    [Fact]
+    public void The_line_that_adds_the_package_is_all_that_a_program_needs()
+    {
+        string app = packed.Fresh("Console", "added");
+        File.Delete(Path.Combine(app, "Directory.Packages.props"));
+        File.WriteAllText(
+            Path.Combine(app, Console + ".csproj"),
+            "<Project Sdk=\"Microsoft.NET.Sdk\"><PropertyGroup><OutputType>Exe</OutputType><TargetFramework>net10.0</TargetFramework>" +
+            "<AllowUnsafeBlocks>true</AllowUnsafeBlocks></PropertyGroup></Project>");
+        (int code, string output) = Dotnet.Run(
+            app, Dotnet.Host, "add", "package", "LowLevel.Allocator", "--source", packed.Packages, "--version", packed.Version);
+        Assert.True(code == 0, output);
+        Dotnet.MustBuild(app, "build", "-c", "Release", "--source", packed.Packages);
+        AssertGivesBack(Dotnet.Run(app, Dotnet.Host, Path.Combine("bin", "Release", "net10.0", Console + ".dll")));
+    }
+
     /// <summary>A warning of the trimmer or the compiler about any of our libraries is an error.</summary>
     [Fact]
     public void A_fresh_console_app_is_compiled_ahead_of_time_without_a_warning_and_gives_its_memory_back()

@@ -125,6 +125,45 @@ public sealed class NativeHeapTests
     }
 
     [Fact]
+    public unsafe void A_large_block_grows_and_shrinks_where_it_lies_while_the_pages_behind_it_are_free()
+    {
+        using HeapProbe probe = new(16);
+        nint block = probe.Take(100_000);
+        new Span<byte>((void*)block, 100_000).Fill(9);
+        Assert.Equal(block, probe.Resize(block, 1_000_000));
+        Assert.Equal((1_003_520, 1_003_520), (probe.Usable(block), probe.ArenaAllocated));
+        Assert.Equal(100_000, new ReadOnlySpan<byte>((void*)block, 100_000).Count((byte)9));
+        probe.Verify();
+        Assert.Equal(block, probe.Resize(block, 40_000)); // less than half: the tail goes back
+        Assert.Equal((40_960, 40_960), (probe.Usable(block), probe.ArenaAllocated));
+        Assert.Equal(40_960, probe.Heap.GetStatistics().AllocatedBytes);
+        probe.Verify();
+        probe.Free(block);
+        Assert.Equal(0, probe.ArenaAllocated);
+        Assert.Throws<ArgumentException>(() => probe.Resize(block, 1_000_000));
+        probe.Verify();
+    }
+
+    [Fact]
+    public unsafe void A_large_block_that_cannot_grow_where_it_lies_moves_and_one_that_cannot_grow_at_all_is_as_it_was()
+    {
+        using HeapProbe probe = new(16);
+        nint block = probe.Take(64 << 10);
+        nint behind = probe.Take(64 << 10);
+        Assert.Equal(block + (64 << 10), behind);
+        new Span<byte>((void*)block, 64 << 10).Fill(3);
+        nint moved = probe.Resize(block, 200_000);
+        Assert.NotEqual(block, moved);
+        Assert.Equal(64 << 10, new ReadOnlySpan<byte>((void*)moved, 64 << 10).Count((byte)3));
+        long before = probe.ArenaAllocated;
+        Assert.Throws<OutOfMemoryException>(() => probe.Resize(moved, (16 << 20) - 4096));
+        Assert.Throws<OutOfMemoryException>(() => probe.Resize(moved, long.MaxValue));
+        Assert.Equal((before, 200_704), (probe.ArenaAllocated, probe.Usable(moved)));
+        Assert.Equal(64 << 10, new ReadOnlySpan<byte>((void*)moved, 64 << 10).Count((byte)3));
+        probe.Verify();
+    }
+
+    [Fact]
     public void Slabs_that_are_empty_go_back_by_themselves_but_for_what_the_thread_keeps()
     {
         using HeapProbe probe = new();
