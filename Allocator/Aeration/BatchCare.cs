@@ -50,9 +50,18 @@ internal sealed class BatchCare(PageblockBacking backing)
     /// already it costs half a microsecond.</summary>
     public void SplitAgain()
     {
-        _before.ForEach(backing.Split);
-        _again.ForEach(backing.Split);
+        SplitAll(_before);
+        SplitAll(_again);
         _before.Clear();
         (_before, _again) = (_again, _before);
+    }
+
+    // A loop and not ForEach, whose delegate would be garbage of each pass.
+    private void SplitAll(List<Pfn> pageblocks)
+    {
+        foreach (Pfn pageblock in pageblocks)
+        {
+            backing.Split(pageblock);
+        }
     }
 }

@@ -14,6 +14,7 @@ internal abstract class ThreadCacheRegistry<T>
 
     private readonly Lock _lock = new();
     private readonly List<T> _all = [];
+    private readonly List<T> _chosen = []; // of one drain; kept, because an idle program passes here for ever and must not grow by it
     private readonly int _number;
     private int _shut;
     private bool _closed;
@@ -159,19 +160,28 @@ internal abstract class ThreadCacheRegistry<T>
 
             // Only who has something to give is stopped: a frozen thread goes to the locks for everything, and a busy program that was
             // stopped in each pass would pay for it with much of its speed.
-            List<T> chosen = close ? _all : _all.FindAll(one => restedOnly ? LooksRested(one) : !one.LooksEmpty);
-            if (chosen.Count == 0)
+            _chosen.Clear();
+            foreach (T one in _all)
+            {
+                if (close || (restedOnly ? LooksRested(one) : !one.LooksEmpty))
+                {
+                    _chosen.Add(one);
+                }
+            }
+
+            if (_chosen.Count == 0)
             {
                 return any;
             }
 
-            Freeze(chosen);
-            foreach (T one in chosen)
+            Freeze(_chosen);
+            foreach (T one in _chosen)
             {
                 any |= DrainFrozen(one, restedOnly);
             }
 
-            Thaw(chosen);
+            Thaw(_chosen);
+            _chosen.Clear();
             return any;
         }
     }

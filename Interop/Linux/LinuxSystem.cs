@@ -1,4 +1,5 @@
 using System;
+using System.Diagnostics.CodeAnalysis;
 using System.Collections.Generic;
 using System.Globalization;
 using System.IO;
@@ -12,6 +13,7 @@ using System.Threading;
 namespace LowLevel.Interop.Linux;
 
 /// <summary>The operating system itself. Stateless but for what it has read once and a descriptor of this process; every method may be called by any thread.</summary>
+[SuppressMessage("Design", "CA1001", Justification = "The one instance keeps its files for as long as the process lives.")]
 internal sealed class LinuxSystem : IOperatingSystem
 {
     private const int SysconfPageSize = 30;
@@ -31,14 +33,14 @@ internal sealed class LinuxSystem : IOperatingSystem
     private const int NoDescriptor = -1;
 
     private readonly int[] _nodes;
-    private readonly MemoryCgroup? _group; // that the process started in
+    private readonly MemoryFiles _memory; // of the group that the process started in
     private int _self = NoDescriptor;
 
     private LinuxSystem()
     {
         PageSize = checked((int)Native.sysconf(SysconfPageSize));
         PhysicalMemoryBytes = (ulong)Native.sysconf(SysconfPhysicalPages) * (ulong)PageSize;
-        _group = MemoryCgroup.OfThisProcess();
+        _memory = new MemoryFiles(MemoryCgroup.OfThisProcess(), "/proc/pressure/memory");
         _nodes = ParseNodes(ReadOrEmpty("/sys/devices/system/node/has_memory"));
     }
 
@@ -49,7 +51,7 @@ internal sealed class LinuxSystem : IOperatingSystem
 
     public ulong PhysicalMemoryBytes { get; }
 
-    public ulong? CgroupMemoryLimitBytes => _group?.EffectiveLimitBytes;
+    public ulong? CgroupMemoryLimitBytes => _memory.Read().LimitBytes;
 
     public HugePageMode HugePageMode
     {
@@ -66,7 +68,7 @@ internal sealed class LinuxSystem : IOperatingSystem
 
     public int CurrentNode => _nodes.Length > 1 && TryCurrentNode(out int node) && Array.BinarySearch(_nodes, node) >= 0 ? node : _nodes[0];
 
-    public MemoryReading ReadMemory() => MemoryReading.Of(_group, "/proc/pressure/memory");
+    public MemoryReading ReadMemory() => _memory.Read();
 
     public Errno MapAnonymous(nuint bytes, MemoryProtection protection, out nint address) =>
         Map(0, bytes, protection, MapPrivateFlag | MapAnonymousFlag | MapNoReserveFlag, -1, 0, out address);

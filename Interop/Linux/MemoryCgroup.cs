@@ -1,4 +1,5 @@
 using System;
+using System.Collections.Generic;
 using System.Globalization;
 using System.IO;
 using System.Text;
@@ -10,9 +11,6 @@ namespace LowLevel.Interop.Linux;
 /// Sources: Documentation/admin-guide/cgroup-v1/memory.rst and cgroup-v2.rst, proc(5) for cgroup and mountinfo.</summary>
 internal sealed class MemoryCgroup
 {
-    // Version 1 says "no limit" as the largest page count there is, in bytes.
-    private const ulong Version1Unlimited = 0x7FFF_FFFF_FFFF_F000;
-
     private readonly string _root;
 
     private MemoryCgroup(int version, string folder, string root)
@@ -34,40 +32,15 @@ internal sealed class MemoryCgroup
     /// <summary>The highest charge so far (memory.peak, Linux 5.19; memory.max_usage_in_bytes).</summary>
     public ulong? PeakBytes => ReadNumber(Folder, Version == 2 ? "memory.peak" : "memory.max_usage_in_bytes");
 
-    /// <summary>The least limit of the group and the groups above it, bytes; null where none has one.</summary>
-    public ulong? EffectiveLimitBytes
+    /// <summary>The folders of the group and the groups above it, as far as they can be seen.</summary>
+    public IEnumerable<string> FoldersUpward
     {
         get
         {
-            ulong? least = null;
             for (string? folder = Folder; folder is not null && IsInside(folder, _root); folder = Path.GetDirectoryName(folder))
             {
-                ulong? limit = LimitOf(folder);
-                least = limit is null || limit >= least ? least : limit;
+                yield return folder;
             }
-
-            return least;
-        }
-    }
-
-    /// <summary>Of the group and the groups above it, the one nearest to its own limit: bytes charged, less the file pages that the kernel can
-    /// drop at once, and the limit; null where none has a limit or tells its charge.</summary>
-    public (ulong Charge, ulong Limit)? Tightest
-    {
-        get
-        {
-            (ulong Charge, ulong Limit)? tightest = null;
-            for (string? folder = Folder; folder is not null && IsInside(folder, _root); folder = Path.GetDirectoryName(folder))
-            {
-                if (LimitOf(folder) is ulong limit && ReadNumber(folder, ChargeFile) is ulong charge)
-                {
-                    charge -= Math.Min(charge, InactiveFileBytes(folder));
-                    bool isTighter = tightest is not (ulong, ulong) other || (UInt128)charge * other.Limit > (UInt128)other.Charge * limit;
-                    tightest = isTighter ? (charge, limit) : tightest;
-                }
-            }
-
-            return tightest;
         }
     }
 
@@ -181,24 +154,6 @@ internal sealed class MemoryCgroup
     }
 
     private string ChargeFile => Version == 2 ? "memory.current" : "memory.usage_in_bytes";
-
-    private ulong? LimitOf(string folder) =>
-        ReadNumber(folder, Version == 2 ? "memory.max" : "memory.limit_in_bytes") is ulong limit && limit < Version1Unlimited ? limit : null;
-
-    /// <summary>From memory.stat, with the groups below: inactive_file in version 2, total_inactive_file in version 1.</summary>
-    private ulong InactiveFileBytes(string folder)
-    {
-        string field = Version == 2 ? "inactive_file " : "total_inactive_file ";
-        foreach (string line in Lines(ReadText(folder, "memory.stat") ?? ""))
-        {
-            if (line.StartsWith(field, StringComparison.Ordinal))
-            {
-                return ParseNumber(line.AsSpan(field.Length)) ?? 0;
-            }
-        }
-
-        return 0;
-    }
 
     private static MemoryCgroup? FindMount(string mountText, int version, string path)
     {

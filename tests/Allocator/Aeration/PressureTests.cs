@@ -242,7 +242,11 @@ public sealed class PressureTests
     {
         private readonly string _folder = Directory.CreateTempSubdirectory("lowlevel-").FullName;
 
-        public MemoryReading Read() => MemoryReading.Of(MemoryCgroup.At(version, _folder), Path.Combine(_folder, "pressure-of-the-machine"));
+        public MemoryReading Read()
+        {
+            using MemoryFiles files = new(MemoryCgroup.At(version, _folder), Path.Combine(_folder, "pressure-of-the-machine"));
+            return files.Read();
+        }
 
         public void Set(ulong? limit, ulong charge, ulong inactiveFile = 0)
         {

@@ -2,6 +2,7 @@ using System;
 using System.Threading.Tasks;
 using LowLevel.Allocator;
 using LowLevel.Interop.Linux;
+using LowLevel.Tests.Fakes;
 using Xunit;
 
 namespace LowLevel.Tests.Allocator.Threads;
@@ -38,6 +39,28 @@ public sealed class PassTests
         Assert.True(arena.Threads.DrainRested());
         Assert.Equal(0, mine.Pages);
         arena.Verify();
+    }
+
+    /// <summary>The worker of an idle service passes for ever: garbage of its own would make the service grow until the next collection.</summary>
+    [Fact]
+    public unsafe void The_passes_of_an_idle_arena_leave_no_garbage()
+    {
+        ManualClock clock = new();
+        PageArenaOptions options = new() { SizeBytes = 16 << 20, Aeration = { Clock = clock } };
+        using PageArena arena = PageArena.CreateOn(LinuxSystem.Instance, options, TreatmentSeams.Default with { HasWorker = false });
+        using NativeHeap heap = new(arena);
+        heap.Free(heap.Allocate(100));
+        arena.FreePages(arena.AllocatePages(3));
+        long garbage = 0;
+        for (int i = 0; i < 40; i++)
+        {
+            clock.Advance(options.Aeration.Delay / 4); // every fourth pass looks at the machine's memory
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            arena.Aerator.Pass();
+            garbage += i < 20 ? 0 : GC.GetAllocatedBytesForCurrentThread() - before; // by then everything has been made and treated
+        }
+
+        Assert.Equal(0, garbage);
     }
 
     private static PageArenaOptions Options => new() { SizeBytes = 16 << 20, Aeration = { Enabled = false } };

@@ -1,5 +1,6 @@
 using System;
 using System.IO;
+using System.Text;
 using LowLevel.Interop.Linux;
 using Xunit;
 
@@ -14,7 +15,7 @@ public sealed class MemoryReadingTests
     [InlineData("some  avg10=7", 7.0)]
     public void The_stalls_of_some_tasks_in_ten_seconds_are_read(string text, double percent)
     {
-        Assert.True(MemoryReading.TryParseStalled(text, out double read));
+        Assert.True(MemoryFiles.TryParseStalled(Encoding.UTF8.GetBytes(text), out double read));
         Assert.Equal(percent, read);
     }
 
@@ -35,19 +36,19 @@ public sealed class MemoryReadingTests
     [InlineData("something avg10=1.00")]
     [InlineData("avg10=1.00")]
     [InlineData("\0\0\0")]
-    public void Text_that_says_something_else_is_no_reading(string text) => Assert.False(MemoryReading.TryParseStalled(text, out _));
+    public void Text_that_says_something_else_is_no_reading(string text) => Assert.False(MemoryFiles.TryParseStalled(Encoding.UTF8.GetBytes(text), out _));
 
     [Fact]
     public void The_stalls_of_the_group_are_asked_before_the_machine_s_and_a_file_that_is_a_folder_is_none()
     {
         using var tree = new Tree();
         string machine = tree.Write("machine", "some avg10=1.00 avg60=0 avg300=0 total=0");
-        Assert.Equal(1.0, MemoryReading.Of(MemoryCgroup.At(2, tree.Root), machine).StalledPercent);
+        Assert.Equal(1.0, Read(MemoryCgroup.At(2, tree.Root), machine).StalledPercent);
         tree.Write("memory.pressure", "some avg10=2.00 avg60=0 avg300=0 total=0");
-        Assert.Equal(2.0, MemoryReading.Of(MemoryCgroup.At(2, tree.Root), machine).StalledPercent);
-        Assert.Equal(1.0, MemoryReading.Of(MemoryCgroup.At(1, tree.Root), machine).StalledPercent);
-        Assert.Equal(new MemoryReading(null, null, null, null), MemoryReading.Of(null, tree.Root));
-        Assert.Equal(new MemoryReading(null, null, null, null), MemoryReading.Of(null, Path.Combine(tree.Root, "absent")));
+        Assert.Equal(2.0, Read(MemoryCgroup.At(2, tree.Root), machine).StalledPercent);
+        Assert.Equal(1.0, Read(MemoryCgroup.At(1, tree.Root), machine).StalledPercent);
+        Assert.Equal(new MemoryReading(null, null, null, null), Read(null, tree.Root));
+        Assert.Equal(new MemoryReading(null, null, null, null), Read(null, Path.Combine(tree.Root, "absent")));
     }
 
     [Fact]
@@ -59,13 +60,13 @@ public sealed class MemoryReadingTests
         tree.Write("above/own/memory.max", "500");
         tree.Write("above/own/memory.current", "100");
         MemoryCgroup group = MemoryCgroup.Locate("0::/above/own\n", $"35 24 0:30 / {tree.Root} rw - cgroup2 cgroup2 rw\n")!;
-        Assert.Equal(new MemoryReading(500, 900, 1000, null), MemoryReading.Of(group, Path.Combine(tree.Root, "absent")));
+        Assert.Equal(new MemoryReading(500, 900, 1000, null), Read(group, Path.Combine(tree.Root, "absent")));
         tree.Write("above/memory.stat", "inactive_file 899\nactive_file 7");
-        Assert.Equal(new MemoryReading(500, 100, 500, null), MemoryReading.Of(group, Path.Combine(tree.Root, "absent")));
+        Assert.Equal(new MemoryReading(500, 100, 500, null), Read(group, Path.Combine(tree.Root, "absent")));
         tree.Write("above/memory.stat", "inactive_file 5000"); // counted at another moment than the charge
-        Assert.Equal(new MemoryReading(500, 100, 500, null), MemoryReading.Of(group, Path.Combine(tree.Root, "absent")));
+        Assert.Equal(new MemoryReading(500, 100, 500, null), Read(group, Path.Combine(tree.Root, "absent")));
         tree.Write("above/own/memory.current", "garbage");
-        Assert.Equal(new MemoryReading(500, 0, 1000, null), MemoryReading.Of(group, Path.Combine(tree.Root, "absent")));
+        Assert.Equal(new MemoryReading(500, 0, 1000, null), Read(group, Path.Combine(tree.Root, "absent")));
     }
 
     [Fact]
@@ -78,7 +79,7 @@ public sealed class MemoryReadingTests
             foreach (ulong limit in new[] { 64ul << 20, 32ul << 20, 128ul << 20 })
             {
                 File.WriteAllText(Path.Combine(group!.Folder, group.Version == 2 ? "memory.max" : "memory.limit_in_bytes"), $"{limit}");
-                MemoryReading reading = MemoryReading.Of(group, "/proc/pressure/memory");
+                MemoryReading reading = Read(group, "/proc/pressure/memory");
                 Assert.Equal((limit, 0ul, limit), (reading.LimitBytes, reading.ChargeBytes, reading.ChargeLimitBytes));
             }
         }
@@ -95,6 +96,36 @@ public sealed class MemoryReadingTests
         Assert.Equal(LinuxSystem.Instance.CgroupMemoryLimitBytes, reading.LimitBytes);
         Assert.Equal(reading.ChargeBytes is null, reading.ChargeLimitBytes is null);
         Assert.InRange(reading.StalledPercent ?? 0, 0, 100);
+    }
+
+    [Fact]
+    public void A_reading_leaves_no_garbage_and_sees_what_has_changed_since()
+    {
+        using var tree = new Tree();
+        tree.Write("memory.max", "1000");
+        tree.Write("memory.current", "900");
+        tree.Write("memory.stat", "anon 1\ninactive_file 100\nactive_file 7");
+        tree.Write("memory.pressure", "some avg10=2.00 avg60=0 avg300=0 total=0");
+        using MemoryFiles files = new(MemoryCgroup.At(2, tree.Root), Path.Combine(tree.Root, "absent"));
+        Assert.Equal(new MemoryReading(1000, 800, 1000, 2.0), files.Read());
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 10; i++)
+        {
+            files.Read();
+        }
+
+        Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
+        tree.Write("memory.current", "90");
+        tree.Write("memory.max", "max");
+        Assert.Equal(new MemoryReading(null, null, null, 2.0), files.Read());
+        tree.Write("memory.max", "95");
+        Assert.Equal(new MemoryReading(95, 0, 95, 2.0), files.Read());
+    }
+
+    private static MemoryReading Read(MemoryCgroup? group, string machine)
+    {
+        using MemoryFiles files = new(group, machine);
+        return files.Read();
     }
 
     private sealed class Tree : IDisposable
