@@ -39,7 +39,7 @@ internal readonly record struct BalloonDeviceCounters(
     long InflatedPages, long DeflatedPages);
 
 /// <summary>The traditional memory balloon (VIRTIO 1.2, 5.5), device side: the host. Queues have the standard's numbers whatever
-/// is negotiated (0 inflate, 1 deflate, 2 statistics, 4 reporting; 3, free page hinting, is absent). It drops what the driver
+/// is negotiated (0 inflate, 1 deflate, 2 statistics, 4 reporting; 3, free page hinting, answers everything and is never asked for anything). It drops what the driver
 /// reports or inflates, through a port that may refuse, and answers every request whatever came of it. Knows nothing about
 /// threads: <see cref="VirtioDevice.Serve"/> is called by whoever hosts it.</summary>
 internal sealed class BalloonDevice : VirtioDevice
@@ -93,6 +93,10 @@ internal sealed class BalloonDevice : VirtioDevice
     /// <summary>Number of pages that the driver says it has given (config.actual).</summary>
     public uint ActualPages => Volatile.Read(ref _config.Actual);
 
+    /// <summary>The guest keeps its memory to itself and drops it itself: page numbers are counted and nothing else, and name no memory of
+    /// this process. Set before a queue starts.</summary>
+    public bool CountsOnly { get; set; }
+
     /// <summary>What the host wants in the balloon (config.num_pages).</summary>
     public uint TargetPages => Volatile.Read(ref _config.NumPages);
 
@@ -143,8 +147,8 @@ internal sealed class BalloonDevice : VirtioDevice
             case 4:
                 Volatile.Write(ref _config.Actual, value);
                 break;
-            case 12 when (Features & Feature.PagePoison) != 0 && (Status & DeviceStatus.DriverOk) == 0:
-                // It stands from DRIVER_OK on: pages were kept by it.
+            case 12 when (OfferedFeatures & Feature.PagePoison) != 0 && (Status & DeviceStatus.DriverOk) == 0:
+                // It stands from DRIVER_OK on: pages were kept by it. Some frontends say what was accepted only then.
                 Volatile.Write(ref _config.PoisonVal, value);
                 break;
             default:
@@ -159,6 +163,16 @@ internal sealed class BalloonDevice : VirtioDevice
         _config.PoisonVal = 0;
         _heldStatistics = -1;
         _statisticsWanted = 0;
+    }
+
+    /// <inheritdoc/>
+    protected override void OnQueueStarted(int queue, int outstanding)
+    {
+        if (queue == BalloonLimits.StatsQueue && outstanding == 0)
+        {
+            // What another life of the driver handed over is nothing to give back to this one.
+            _heldStatistics = -1;
+        }
     }
 
     /// <inheritdoc/>
@@ -201,6 +215,7 @@ internal sealed class BalloonDevice : VirtioDevice
         int[] sizes = new int[BalloonLimits.Queues];
         sizes[BalloonLimits.InflateQueue] = sizes[BalloonLimits.DeflateQueue] = options.QueueSizeMax;
         sizes[BalloonLimits.StatsQueue] = (options.Offered & Feature.StatsQueue) != 0 ? options.QueueSizeMax : 0;
+        sizes[BalloonLimits.FreePageQueue] = (options.Offered & Feature.FreePageHint) != 0 ? options.QueueSizeMax : 0;
         sizes[BalloonLimits.ReportingQueue] = (options.Offered & Feature.PageReporting) != 0 ? options.QueueSizeMax : 0;
         return sizes;
     }
@@ -253,8 +268,8 @@ internal sealed class BalloonDevice : VirtioDevice
 
     private void Collect(bool mayWrite, ulong address, ulong bytes)
     {
-        bool whole = address % PageBytes == 0 && bytes % PageBytes == 0 && bytes != 0;
-        if (mayWrite && whole && address < _arenaBytes && bytes <= _arenaBytes - address)
+        bool whole = address % PageBytes == 0 && bytes % PageBytes == 0;
+        if (mayWrite && whole && IsGuests(address, bytes))
         {
             _reported.Add(new GuestRange(address, bytes));
         }
@@ -269,7 +284,7 @@ internal sealed class BalloonDevice : VirtioDevice
         foreach (uint page in ReadPageNumbers(chain))
         {
             ulong address = (ulong)page << BalloonLimits.PfnShift;
-            if (address < _arenaBytes && PageBytes <= _arenaBytes - address)
+            if (IsGuests(address, PageBytes))
             {
                 _inflated.Add(new GuestRange(address, PageBytes));
             }
@@ -295,6 +310,10 @@ internal sealed class BalloonDevice : VirtioDevice
         int bytes = chain.CopyReadable(MemoryMarshal.AsBytes(_pageNumbers.AsSpan()));
         return _pageNumbers.AsSpan(0, bytes / sizeof(uint));
     }
+
+    // Unsafe by the type of what it does not ask for.
+    private unsafe bool IsGuests(ulong address, ulong bytes) =>
+        bytes != 0 && address < _arenaBytes && bytes <= _arenaBytes - address && (CountsOnly || Memory.TryTranslate(address, bytes, out _));
 
     private static long Pages(ReadOnlySpan<GuestRange> ranges)
     {

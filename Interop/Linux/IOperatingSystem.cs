@@ -57,7 +57,7 @@ internal interface IOperatingSystem
     /// <summary>prctl PR_SET_VMA_ANON_NAME: the name that smaps shows; needs Linux 5.17 with CONFIG_ANON_VMA_NAME.</summary>
     Errno NameMapping(nint address, nuint bytes, string name);
 
-    /// <summary>memfd_create with MFD_CLOEXEC, then ftruncate to <paramref name="bytes"/>.</summary>
+    /// <summary>memfd_create with MFD_CLOEXEC and MFD_ALLOW_SEALING, then ftruncate to <paramref name="bytes"/>.</summary>
     Errno CreateMemfd(string name, nuint bytes, out int fd);
 
     /// <summary>fallocate FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE.</summary>

@@ -23,7 +23,7 @@ internal sealed class LinuxSystem : IOperatingSystem
     private const int MapFixedFlag = 0x10;
     private const int MapAnonymousFlag = 0x20;
     private const int MapNoReserveFlag = 0x4000;
-    private const uint MemfdCloseOnExec = 1;
+    private const uint MemfdFlags = 1 | 2; // MFD_CLOEXEC | MFD_ALLOW_SEALING
     private const int FallocateKeepSize = 1;
     private const int FallocatePunchHole = 2;
     private const int PrctlSetVma = 0x53564d41;
@@ -134,7 +134,7 @@ internal sealed class LinuxSystem : IOperatingSystem
         fixed (byte* text = NulTerminated(name))
         {
             Marshal.SetLastSystemError(0);
-            fd = Native.memfd_create(text, MemfdCloseOnExec);
+            fd = Native.memfd_create(text, MemfdFlags);
             if (fd < 0)
             {
                 return (Errno)Marshal.GetLastSystemError();

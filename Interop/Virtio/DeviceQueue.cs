@@ -62,8 +62,14 @@ internal sealed class DeviceQueue
     private ushort _usedIndex;
     private ushort _signalledIndex;
 
-    /// <summary>A queue at its start (all indexes 0) over a ring in guest memory.</summary>
-    public DeviceQueue(GuestMemory memory, SplitRing ring, bool eventIndex, bool indirect)
+    /// <summary>A queue over a ring in guest memory, at its start (all indexes 0) or where another device left it.</summary>
+    /// <param name="memory">Guest memory.</param>
+    /// <param name="ring">The ring.</param>
+    /// <param name="eventIndex">EVENT_IDX was negotiated.</param>
+    /// <param name="indirect">INDIRECT_DESC was negotiated.</param>
+    /// <param name="availableIndex">The next request to take.</param>
+    /// <param name="usedIndex">The next to give back.</param>
+    public DeviceQueue(GuestMemory memory, SplitRing ring, bool eventIndex, bool indirect, ushort availableIndex = 0, ushort usedIndex = 0)
     {
         ArgumentNullException.ThrowIfNull(memory);
         ArgumentOutOfRangeException.ThrowIfZero(ring.Size, nameof(ring));
@@ -71,7 +77,12 @@ internal sealed class DeviceQueue
         _ring = ring;
         _eventIndex = eventIndex;
         _indirect = indirect;
+        _availableIndex = availableIndex;
+        _usedIndex = _signalledIndex = usedIndex;
     }
+
+    /// <summary>The next request to take, free-running.</summary>
+    public ushort AvailableIndex => _availableIndex;
 
     /// <summary>Descriptors of the queue.</summary>
     public int Size => _ring.Size;

@@ -37,7 +37,7 @@ internal enum ProtocolFault
 
 /// <summary>The part of a device that is the same for all: status in its order, features, queues, who serves them. A queue is
 /// served by one thread at a time, whichever comes; a reset waits for that thread, for so long as the driver will.</summary>
-internal abstract class VirtioDevice
+internal abstract partial class VirtioDevice
 {
     private const DeviceStatus AllSteps =
         DeviceStatus.Acknowledge | DeviceStatus.Driver | DeviceStatus.FeaturesOk | DeviceStatus.DriverOk;
@@ -46,7 +46,7 @@ internal abstract class VirtioDevice
     private const int Held = int.MinValue / 2;
 
     private readonly Lock _control = new();
-    private readonly GuestMemory _memory;
+    private GuestMemory _memory;
     private readonly int[] _sizes;
     private readonly DeviceQueue?[] _queues;
     private readonly DescriptorChain?[] _chains;

@@ -3,6 +3,9 @@
  * Prints each expression, a tab and its value; or a tab, "absent", a tab and the reason. */
 #include <stddef.h>
 #include <stdio.h>
+#if __has_include(<linux/vhost_types.h>)
+#include <linux/vhost_types.h>
+#endif
 #if __has_include(<linux/virtio_balloon.h>)
 #include <linux/virtio_balloon.h>
 #endif
@@ -18,6 +21,49 @@
 
 int main(void)
 {
+    #if __has_include(<linux/vhost_types.h>)
+    SHOW(sizeof(struct vhost_vring_state));
+    SHOW(_Alignof(struct vhost_vring_state));
+    SHOW(offsetof(struct vhost_vring_state, index));
+    SHOW(sizeof(((struct vhost_vring_state *)0)->index));
+    SHOW(offsetof(struct vhost_vring_state, num));
+    SHOW(sizeof(((struct vhost_vring_state *)0)->num));
+    SHOW(sizeof(struct vhost_vring_addr));
+    SHOW(_Alignof(struct vhost_vring_addr));
+    SHOW(offsetof(struct vhost_vring_addr, index));
+    SHOW(sizeof(((struct vhost_vring_addr *)0)->index));
+    SHOW(offsetof(struct vhost_vring_addr, flags));
+    SHOW(sizeof(((struct vhost_vring_addr *)0)->flags));
+    SHOW(offsetof(struct vhost_vring_addr, desc_user_addr));
+    SHOW(sizeof(((struct vhost_vring_addr *)0)->desc_user_addr));
+    SHOW(offsetof(struct vhost_vring_addr, used_user_addr));
+    SHOW(sizeof(((struct vhost_vring_addr *)0)->used_user_addr));
+    SHOW(offsetof(struct vhost_vring_addr, avail_user_addr));
+    SHOW(sizeof(((struct vhost_vring_addr *)0)->avail_user_addr));
+    SHOW(offsetof(struct vhost_vring_addr, log_guest_addr));
+    SHOW(sizeof(((struct vhost_vring_addr *)0)->log_guest_addr));
+    #else
+    ABSENT("sizeof(struct vhost_vring_state)", "there is no header linux/vhost_types.h");
+    ABSENT("_Alignof(struct vhost_vring_state)", "there is no header linux/vhost_types.h");
+    ABSENT("offsetof(struct vhost_vring_state, index)", "there is no header linux/vhost_types.h");
+    ABSENT("sizeof(((struct vhost_vring_state *)0)->index)", "there is no header linux/vhost_types.h");
+    ABSENT("offsetof(struct vhost_vring_state, num)", "there is no header linux/vhost_types.h");
+    ABSENT("sizeof(((struct vhost_vring_state *)0)->num)", "there is no header linux/vhost_types.h");
+    ABSENT("sizeof(struct vhost_vring_addr)", "there is no header linux/vhost_types.h");
+    ABSENT("_Alignof(struct vhost_vring_addr)", "there is no header linux/vhost_types.h");
+    ABSENT("offsetof(struct vhost_vring_addr, index)", "there is no header linux/vhost_types.h");
+    ABSENT("sizeof(((struct vhost_vring_addr *)0)->index)", "there is no header linux/vhost_types.h");
+    ABSENT("offsetof(struct vhost_vring_addr, flags)", "there is no header linux/vhost_types.h");
+    ABSENT("sizeof(((struct vhost_vring_addr *)0)->flags)", "there is no header linux/vhost_types.h");
+    ABSENT("offsetof(struct vhost_vring_addr, desc_user_addr)", "there is no header linux/vhost_types.h");
+    ABSENT("sizeof(((struct vhost_vring_addr *)0)->desc_user_addr)", "there is no header linux/vhost_types.h");
+    ABSENT("offsetof(struct vhost_vring_addr, used_user_addr)", "there is no header linux/vhost_types.h");
+    ABSENT("sizeof(((struct vhost_vring_addr *)0)->used_user_addr)", "there is no header linux/vhost_types.h");
+    ABSENT("offsetof(struct vhost_vring_addr, avail_user_addr)", "there is no header linux/vhost_types.h");
+    ABSENT("sizeof(((struct vhost_vring_addr *)0)->avail_user_addr)", "there is no header linux/vhost_types.h");
+    ABSENT("offsetof(struct vhost_vring_addr, log_guest_addr)", "there is no header linux/vhost_types.h");
+    ABSENT("sizeof(((struct vhost_vring_addr *)0)->log_guest_addr)", "there is no header linux/vhost_types.h");
+    #endif
     #if __has_include(<linux/virtio_balloon.h>)
     SHOW(sizeof(struct virtio_balloon_config));
     SHOW(_Alignof(struct virtio_balloon_config));

@@ -1,0 +1,85 @@
+using LowLevel.Native;
+
+namespace LowLevel.Interop.Virtio;
+
+/// <summary>The device under a carrier that keeps the status to itself and brings memory and rings one by one (vhost-user). The carrier calls
+/// from the one thread that serves the queues.</summary>
+internal abstract partial class VirtioDevice
+{
+    /// <summary>The driver is ready (DRIVER_OK), by the carrier's word. False, and nothing changed: not with these features.</summary>
+    public bool TryBegin(Feature features)
+    {
+        lock (_control)
+        {
+            if (!Agreeable(features))
+            {
+                return false;
+            }
+
+            Features = features;
+            _status = (int)AllSteps;
+            return true;
+        }
+    }
+
+    /// <summary>Other guest memory, or none: every queue is stopped.</summary>
+    public void SetMemory(GuestMemory memory)
+    {
+        lock (_control)
+        {
+            _memory = memory;
+        }
+    }
+
+    /// <summary>Starts a queue where its driver, or another device before this one, has left it.</summary>
+    /// <param name="queue">The queue.</param>
+    /// <param name="size">Its size.</param>
+    /// <param name="addresses">Where its parts are in guest memory.</param>
+    /// <param name="availableIndex">The next request to take.</param>
+    /// <returns>None, or why it was not started.</returns>
+    public ProtocolFault StartQueue(int queue, int size, VirtqueueAddresses addresses, ushort availableIndex)
+    {
+        lock (_control)
+        {
+            if (QueueSizeMax(queue) == 0)
+            {
+                return ProtocolFault.QueueUnknown;
+            }
+
+            if (!VirtqueueLayout.IsValidSize(size) || size > QueueSizeMax(queue))
+            {
+                return ProtocolFault.QueueSize;
+            }
+
+            if (!SplitRing.TryMap(_memory, size, addresses, out SplitRing ring))
+            {
+                return ProtocolFault.QueuePlacement;
+            }
+
+            // What was completed is on the ring; whoever restarts a device that was lost has nothing else to go by.
+            ushort used = ring.UsedIndex;
+            _chains[queue] = new DescriptorChain(size);
+            _queues[queue] = new DeviceQueue(
+                _memory, ring, (Features & Feature.EventIndex) != 0, (Features & Feature.IndirectDescriptors) != 0, availableIndex, used);
+            OnQueueStarted(queue, unchecked((ushort)(availableIndex - used)));
+            return ProtocolFault.None;
+        }
+    }
+
+    /// <summary>Stops a queue; nobody is serving it.</summary>
+    /// <returns>The next request that it would have taken.</returns>
+    public ushort StopQueue(int queue)
+    {
+        lock (_control)
+        {
+            ushort next = _queues[queue]?.AvailableIndex ?? 0;
+            _queues[queue] = null;
+            return next;
+        }
+    }
+
+    /// <summary>A queue starts; so many of its requests were taken before and not given back.</summary>
+    protected virtual void OnQueueStarted(int queue, int outstanding)
+    {
+    }
+}
