@@ -31,7 +31,7 @@ internal interface IDescriptors
 
     /// <summary>sendmsg on a stream socket, with files (SCM_RIGHTS); never blocks and never raises SIGPIPE.</summary>
     /// <param name="socket">The socket.</param>
-    /// <param name="bytes">At least one.</param>
+    /// <param name="bytes">None asks whether the other side would take any.</param>
     /// <param name="files">At most <see cref="FilesMax"/>; they go with the first byte and stay the caller's too.</param>
     /// <param name="sent">Bytes taken; files are sent if it is not 0.</param>
     Errno Send(int socket, ReadOnlySpan<byte> bytes, ReadOnlySpan<int> files, out int sent);
