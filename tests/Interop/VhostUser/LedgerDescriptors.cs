@@ -23,8 +23,8 @@ internal sealed class LedgerDescriptors : IDescriptors
     /// <summary>Runs before a message is sent, outside any lock.</summary>
     public Action? BeforeSend { get; set; }
 
-    /// <summary>The next events that cannot be had.</summary>
-    public int EventsRefused { get; set; }
+    /// <summary>Events that can be had from now on.</summary>
+    public int EventsAllowed { get; set; } = int.MaxValue;
 
     /// <summary>What is still open, and what was closed or used although it was not.</summary>
     public IReadOnlyList<string> Faults
@@ -42,9 +42,8 @@ internal sealed class LedgerDescriptors : IDescriptors
 
     public Errno CreateEvent(out int fd)
     {
-        if (EventsRefused > 0)
+        if (EventsAllowed-- <= 0)
         {
-            EventsRefused--;
             fd = -1;
             return Errno.EMFILE;
         }
