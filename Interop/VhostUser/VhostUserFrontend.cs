@@ -156,10 +156,6 @@ internal sealed class VhostUserFrontend : IDisposable
             && TryTell(VhostUserRequest.SetVringEnable, new VhostUserVringState { Index = index, Num = 1 });
     }
 
-    /// <summary>Stops a ring: the backend has answered, so it says that it uses neither ring nor buffers any more.</summary>
-    public bool TryStopRing(int queue) =>
-        TryAsk(VhostUserRequest.GetVringBase, new VhostUserVringState { Index = (uint)queue }, out VhostUserVringState _);
-
     /// <summary>Says goodbye and waits until the backend has closed its end too, which it does after it has let go of the memory. False: it
     /// has not, in this time.</summary>
     public bool TryPart(in Deadline deadline)
@@ -205,13 +201,16 @@ internal sealed class VhostUserFrontend : IDisposable
         }
     }
 
-    /// <summary>Writes a word of the configuration space.</summary>
+    /// <summary>Writes a word of the configuration space. Does not wait: a backend that will not have it closes the connection.</summary>
     public bool TryWriteConfig(int offset, uint value)
     {
         Span<byte> payload = stackalloc byte[VhostUserConfigHeader.SizeInBytes + sizeof(uint)];
         MemoryMarshal.Write(payload, new VhostUserConfigHeader { Offset = (uint)offset, Size = sizeof(uint) });
         BinaryPrimitives.WriteUInt32LittleEndian(payload[VhostUserConfigHeader.SizeInBytes..], value);
-        return TryTell(VhostUserRequest.SetConfig, payload, default);
+        lock (_guard)
+        {
+            return Send(VhostUserRequest.SetConfig, 0, payload, default);
+        }
     }
 
     /// <summary>Whether the backend has closed the connection, or said something that nobody had asked for.</summary>
@@ -274,10 +273,6 @@ internal sealed class VhostUserFrontend : IDisposable
                 && (_socket.TryRead(out answer) || Fail($"the backend's answer to {request} has {_socket.Payload.Length} bytes"));
         }
     }
-
-    private bool TryAsk<T>(VhostUserRequest request, in T payload, out T answer)
-        where T : unmanaged =>
-        TryAsk(request, MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in payload)), out answer);
 
     private bool Send(VhostUserRequest request, VhostUserFlags flags, ReadOnlySpan<byte> payload, ReadOnlySpan<int> files)
     {

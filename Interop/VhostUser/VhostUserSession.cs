@@ -1,4 +1,5 @@
 using System;
+using System.Runtime.InteropServices;
 using System.Threading;
 using LowLevel.Interop.Linux;
 using LowLevel.Native;
@@ -11,6 +12,9 @@ internal sealed class VhostUserSession : IDisposable
 {
     private const int FixedEntries = 3;
     private const int Forever = -1;
+
+    /// <summary>Messages between two looks at everything else: a backend that always has one more keeps nothing waiting.</summary>
+    private const int MessagesMax = 64;
 
     private readonly VhostUserFrontend _frontend;
     private readonly IDescriptors _os;
@@ -174,18 +178,31 @@ internal sealed class VhostUserSession : IDisposable
         }
     }
 
+    private static bool Acknowledge(MessageSocket channel)
+    {
+        ulong done = 0;
+        return channel.Send(channel.Request, VhostUserFlags.Reply, MemoryMarshal.AsBytes(new ReadOnlySpan<ulong>(in done))) == Errno.None;
+    }
+
     /// <summary>What the backend says unasked. False: it has nothing more to say.</summary>
     private bool Listen()
     {
-        ReceiveResult result;
-        while ((result = _channel!.TryReceive()) == ReceiveResult.Message)
+        bool isChanged = false;
+        ReceiveResult result = ReceiveResult.Message;
+        for (int i = 0; i < MessagesMax && (result = _channel!.TryReceive()) == ReceiveResult.Message; i++)
         {
-            if (_channel.Request == (uint)VhostUserBackendRequest.ConfigChanged)
+            isChanged |= _channel.Request == (uint)VhostUserBackendRequest.ConfigChanged;
+            if ((_channel.Flags & VhostUserFlags.NeedReply) != 0 && !Acknowledge(_channel))
             {
-                ConfigChanged?.Invoke();
+                return false;
             }
         }
 
-        return result == ReceiveResult.More;
+        if (isChanged)
+        {
+            ConfigChanged?.Invoke();
+        }
+
+        return result is ReceiveResult.More or ReceiveResult.Message;
     }
 }

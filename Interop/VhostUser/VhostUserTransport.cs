@@ -48,6 +48,8 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
     private const VhostUserProtocolFeature Wanted = VhostUserProtocolFeature.MultiQueue | VhostUserProtocolFeature.ReplyAck
         | VhostUserProtocolFeature.BackendRequests | VhostUserProtocolFeature.Config;
 
+    private const int LookAgainMilliseconds = 1;
+
     private readonly VhostUserTransportOptions _options;
     private readonly IReadOnlyList<SharedRegion> _regions;
     private readonly IDescriptors _os;
@@ -57,7 +59,7 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
     private VhostUserFrontend? _frontend;
     private VhostUserSession? _session;
     private Feature _features;
-    private bool _configIsStale;
+    private int _configIsStale;
     private uint _generation;
     private int _status;
 
@@ -117,7 +119,7 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
             return false;
         }
 
-        _configIsStale = true;
+        Volatile.Write(ref _configIsStale, 1);
         return true;
     }
 
@@ -154,10 +156,9 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
     {
         lock (_configuring)
         {
-            if (_configIsStale)
+            // Before it is read: what changes meanwhile makes it stale anew.
+            if (Interlocked.Exchange(ref _configIsStale, 0) != 0)
             {
-                // Before it is read: what changes meanwhile makes it stale anew.
-                _configIsStale = false;
                 Try(frontend => frontend.TryReadConfig(_config));
             }
 
@@ -179,32 +180,37 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
     /// <inheritdoc/>
     public bool TryReset(in Deadline deadline)
     {
-        if (_frontend is not null && _session is null)
+        if (_session is null && IsConnected)
         {
-            // Nothing was shared yet: a device that was not begun is in reset.
+            // Nothing was shared over this connection: a device that was not begun is in reset. One of an earlier connection may not be.
+            Array.Clear(_queues);
             Volatile.Write(ref _status, 0);
-            return true;
+            return IsAlone;
         }
 
-        if (_frontend is not null && deadline.Left != TimeSpan.Zero)
-        {
-            for (int queue = 0; queue < _queues.Length && _frontend.Failure is null; queue++)
-            {
-                if (_queues[queue].Size != 0)
-                {
-                    _frontend.TryStopRing(queue);
-                }
-            }
-
-            _frontend.TryPart(deadline);
-        }
-
+        bool hasParted = _session is not null && _frontend!.TryPart(deadline);
         Close();
-        return IsAlone;
+        return IsAlone || (hasParted && BecomesAlone(deadline));
     }
 
     /// <summary>Closes the connection.</summary>
     public void Dispose() => Close();
+
+    /// <summary>A process that ends closes its socket a moment before the last of its files.</summary>
+    private bool BecomesAlone(in Deadline deadline)
+    {
+        while (!IsAlone)
+        {
+            if (deadline.Left == TimeSpan.Zero)
+            {
+                return false;
+            }
+
+            _os.Poll([], LookAgainMilliseconds, out _);
+        }
+
+        return true;
+    }
 
     private bool HasWhatItNeeds(VhostUserFrontend frontend)
     {
@@ -232,7 +238,11 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
 
         session.Interrupt = queue => QueueInterrupt?.Invoke(queue);
         session.ConfigChanged = OnConfigChanged;
-        session.Ended = OnEnded;
+        session.Ended = () =>
+        {
+            frontend.IsGone();
+            OnEnded();
+        };
         session.Start();
         for (int queue = 0; queue < _queues.Length; queue++)
         {
@@ -298,11 +308,7 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
 
     private void OnConfigChanged()
     {
-        lock (_configuring)
-        {
-            _configIsStale = true;
-        }
-
+        Volatile.Write(ref _configIsStale, 1);
         Interlocked.Increment(ref _generation);
         ConfigInterrupt?.Invoke();
     }
