@@ -56,7 +56,8 @@ internal interface IDescriptors
     Errno IsAlone(int fd);
 
     /// <summary>Seals a memory file (memfd) against changes of its size, or finds it sealed. A page that was mapped can then not go away
-    /// under whoever touches it (SIGBUS). <paramref name="final"/>: against further seals too.</summary>
+    /// under whoever touches it (SIGBUS). <see cref="Errno.EOPNOTSUPP"/>: it is made of huge pages (hugetlbfs), of which none may be left when
+    /// one is touched. <paramref name="final"/>: against further seals too.</summary>
     Errno SealSize(int fd, bool final);
 
     /// <summary>Size of a file and what the kernel keeps in memory or on disk for it (statx stx_size, stx_blocks), bytes, and its inode.</summary>

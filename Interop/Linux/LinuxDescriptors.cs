@@ -29,6 +29,8 @@ internal sealed class LinuxDescriptors : IDescriptors
     private const string EventName = "anon_inode:[eventfd]";
     private const int SealSeal = 1;
     private const int SizeSeals = 2 | 4; // F_SEAL_SHRINK | F_SEAL_GROW
+    private const long HugePageFiles = 0x958458f6; // HUGETLBFS_MAGIC
+    private const int FileSystemBytes = 256; // struct statfs has 120, the file system's kind first
     private const int EmptyPath = 0x1000;
     private const uint BasicStatus = 0x7ff;
     private const int StatusBytes = 256;
@@ -226,7 +228,7 @@ internal sealed class LinuxDescriptors : IDescriptors
         return Errno.None;
     }
 
-    public Errno SealSize(int fd, bool final)
+    public unsafe Errno SealSize(int fd, bool final)
     {
         int wanted = SizeSeals | (final ? SealSeal : 0);
         Marshal.SetLastSystemError(0);
@@ -234,6 +236,13 @@ internal sealed class LinuxDescriptors : IDescriptors
         if (seals < 0)
         {
             return LastError;
+        }
+
+        // Only now: what can be sealed is the kernel's own, and answers at once.
+        byte* fileSystem = stackalloc byte[FileSystemBytes];
+        if (Native.fstatfs(fd, fileSystem) != 0 || *(long*)fileSystem == HugePageFiles)
+        {
+            return Errno.EOPNOTSUPP;
         }
 
         if ((seals & wanted) == wanted)
@@ -346,6 +355,9 @@ internal sealed class LinuxDescriptors : IDescriptors
 
         [DllImport("libc", ExactSpelling = true)]
         public static extern unsafe int statx(int directory, byte* path, int flags, uint mask, byte* status);
+
+        [DllImport("libc", ExactSpelling = true)]
+        public static extern unsafe int fstatfs(int fd, byte* status);
 
         [DllImport("libc", ExactSpelling = true)]
         public static extern int close(int fd);

@@ -282,6 +282,18 @@ public sealed class DescriptorsTests
         Assert.Equal(Errno.EBADF, Os.SealSize(fd, final: false));
     }
 
+    /// <summary>Its pages can be punched away and taken by others, and then the next touch ends the process.</summary>
+    [Fact]
+    public void A_file_of_huge_pages_is_not_taken()
+    {
+        int fd = Libc.HugePageFile();
+        Assert.SkipWhen(fd < 0, "this kernel has no hugetlbfs");
+        Assert.Equal(Errno.EOPNOTSUPP, Os.SealSize(fd, final: false));
+        Assert.Equal(0, Libc.AddSeals(fd, Libc.SealShrink | Libc.SealGrow));
+        Assert.Equal(Errno.EOPNOTSUPP, Os.SealSize(fd, final: false));
+        Os.Close(fd);
+    }
+
     private static PollEvents Ready(int fd)
     {
         PollEntry[] entries = [new PollEntry(fd)];

@@ -14,6 +14,8 @@ internal static class Libc
     public const int PathOnly = 0x200000; // O_PATH
     public const int ReadOnly = 0;
     public const int ReadWrite = 2;
+    private const uint AllowSealing = 2;
+    private const uint HugePages = 4;
     private const int GetDescriptorFlags = 1;
     private const int SetDescriptorFlags = 2;
     private const int GetFlags = 3;
@@ -32,6 +34,9 @@ internal static class Libc
         int fd = Native.eventfd(0, 0);
         return Native.write(fd, ref count, sizeof(ulong)) == sizeof(ulong) ? fd : -1;
     }
+
+    /// <summary>A memfd of huge pages, whether or not there are any.</summary>
+    public static int HugePageFile() => Native.memfd_create("huge", HugePages | AllowSealing);
 
     public static int Epoll() => Native.epoll_create1(0);
 
@@ -79,6 +84,9 @@ internal static class Libc
 
         [DllImport("libc", ExactSpelling = true)]
         public static extern int epoll_create1(int flags);
+
+        [DllImport("libc", ExactSpelling = true, CharSet = CharSet.Ansi, BestFitMapping = false, ThrowOnUnmappableChar = true)]
+        public static extern int memfd_create(string name, uint flags);
 
         [DllImport("libc", ExactSpelling = true)]
         public static extern int dup(int fd);
