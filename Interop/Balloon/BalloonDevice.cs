@@ -61,6 +61,7 @@ internal sealed class BalloonDevice : VirtioDevice
     private readonly BalloonStatisticsStore _statistics = new();
     private BalloonConfig _config;
     private uint _generation;
+    private int _targetIsUntold;
     private int _statisticsWanted;
     private int _heldStatistics = -1;
     private long _reportCount;
@@ -120,10 +121,8 @@ internal sealed class BalloonDevice : VirtioDevice
     {
         Volatile.Write(ref _config.NumPages, pages);
         Interlocked.Increment(ref _generation);
-        if ((Status & DeviceStatus.DriverOk) != 0)
-        {
-            ConfigInterrupt?.Invoke();
-        }
+        Interlocked.Exchange(ref _targetIsUntold, 1);
+        TellTarget();
     }
 
     /// <summary>The next service of the statistics queue hands the driver its buffer back, to be filled anew. Any thread.</summary>
@@ -165,9 +164,19 @@ internal sealed class BalloonDevice : VirtioDevice
         _statisticsWanted = 0;
     }
 
+    /// <summary>A driver that was stopped for a while, with its machine, does not read the configuration of itself when it goes on.</summary>
+    private void TellTarget()
+    {
+        if ((Status & DeviceStatus.DriverOk) != 0 && Interlocked.Exchange(ref _targetIsUntold, 0) != 0)
+        {
+            ConfigInterrupt?.Invoke();
+        }
+    }
+
     /// <inheritdoc/>
     protected override void OnQueueStarted(int queue, int outstanding)
     {
+        TellTarget();
         if (queue == BalloonLimits.StatsQueue && outstanding == 0)
         {
             // What another life of the driver handed over is nothing to give back to this one.

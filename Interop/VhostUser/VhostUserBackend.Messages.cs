@@ -314,7 +314,7 @@ internal sealed partial class VhostUserBackend
         ushort[] bases = new ushort[_rings.Length];
         for (int i = 0; i < _rings.Length; i++)
         {
-            bases[i] = _rings[i].IsRunning ? _device.StopQueue(i) : (ushort)0;
+            bases[i] = _rings[i].IsRunning ? _device.StopQueue(i, isForNow: true) : (ushort)0;
         }
 
         return bases;

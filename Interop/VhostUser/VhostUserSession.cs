@@ -151,8 +151,15 @@ internal sealed class VhostUserSession : IDisposable
         while (!_ends)
         {
             Errno error = _os.Poll(entries, Forever, out _);
-            if (_ends || error is not (Errno.None or Errno.EINTR))
+            if (_ends)
             {
+                break;
+            }
+
+            if (error is not (Errno.None or Errno.EINTR))
+            {
+                // Nobody hears interrupts any more.
+                Ended?.Invoke();
                 break;
             }
 

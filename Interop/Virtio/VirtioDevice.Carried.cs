@@ -75,14 +75,16 @@ internal abstract partial class VirtioDevice
     }
 
     /// <summary>Stops a queue; nobody is serving it.</summary>
+    /// <param name="queue">The queue.</param>
+    /// <param name="isForNow">It is started again at once: to the driver nothing has stopped.</param>
     /// <returns>The next request that it would have taken.</returns>
-    public ushort StopQueue(int queue)
+    public ushort StopQueue(int queue, bool isForNow = false)
     {
         lock (_control)
         {
             ushort next = _queues[queue]?.AvailableIndex ?? 0;
             _queues[queue] = null;
-            if (Array.TrueForAll(_queues, static one => one is null))
+            if (!isForNow && Array.TrueForAll(_queues, static one => one is null))
             {
                 Interlocked.And(ref _status, (int)~DeviceStatus.DriverOk);
             }

@@ -309,6 +309,31 @@ public sealed class BackendRingTests : IDisposable
         Assert.Equal((0, 16), (Word(0), _front.Device.Counters.KeptPages));
     }
 
+    /// <summary>A machine that stands still is told when it goes on, and one whose memory changes as ever.</summary>
+    [Fact]
+    public void A_target_that_was_set_while_the_rings_stood_still_is_told_when_they_run()
+    {
+        _front.Greet();
+        Assert.Equal(Errno.None, Os.CreateSocketPair(out int ours, out int theirs));
+        Assert.Equal(0ul, _front.Tell(VhostUserRequest.SetBackendChannel, [], theirs));
+        Os.Close(theirs);
+        using MessageSocket channel = MessageSocket.Adopt(ours, Os);
+        using FrontRing ring = new(_front, BalloonLimits.InflateQueue);
+        ring.Start();
+        uint from = ring.Stop();
+        _front.Device.SetTarget(5);
+        Assert.Equal(0ul, _front.Tell(VhostUserRequest.SetOwner, []));
+        Assert.Equal(ReceiveResult.More, channel.TryReceive());
+        ring.Start((ushort)from);
+        Assert.True(SpinWait.SpinUntil(() => channel.TryReceive() == ReceiveResult.Message, ScriptedFrontend.Patience));
+
+        // Once; and a ring that is moved to other memory has not stood still.
+        Assert.Equal(0ul, _front.ShareMemory());
+        Assert.Equal(0ul, _front.Tell(VhostUserRequest.SetOwner, []));
+        Assert.Equal(ReceiveResult.More, channel.TryReceive());
+        Assert.True((_front.Device.Status & DeviceStatus.DriverOk) != 0);
+    }
+
     /// <summary>A driver that publishes faster than it is served keeps neither the other rings nor the socket waiting.</summary>
     [Fact]
     public void A_ring_that_never_ends_holds_up_neither_questions_nor_the_end()

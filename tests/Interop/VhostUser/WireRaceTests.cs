@@ -61,8 +61,10 @@ public sealed class WireRaceTests
             if (guest.TryStart())
             {
                 host.Device.SetTarget((uint)i);
-                guest.Driver.React([s_block]);
-                guest.Driver.Settle(TimeSpan.FromMilliseconds(1));
+                if (guest.Driver.React([s_block]))
+                {
+                    guest.Driver.Settle(TimeSpan.FromMilliseconds(1));
+                }
             }
 
             guest.RevokeInTheEnd();
