@@ -10,12 +10,16 @@ internal sealed class FakePages : IBalloonPages
 {
     private readonly Dictionary<Pfn, Order> _taken = [];
     private uint _next;
+    private int _portion;
 
     /// <summary>Pages that may be taken altogether.</summary>
     public uint Limit { get; set; } = 2048;
 
     /// <summary>Larger blocks are not to be had.</summary>
     public int OrderMax { get; set; } = 10;
+
+    /// <summary>After so many blocks one is refused, which ends a request.</summary>
+    public int Portion { get; set; } = int.MaxValue;
 
     public bool IsShort { get; set; }
 
@@ -34,10 +38,13 @@ internal sealed class FakePages : IBalloonPages
     {
         Before?.Invoke();
         head = new Pfn((_next + order.Pages - 1) & ~(order.Pages - 1));
-        if (order.Value > OrderMax || TakenPages + order.Pages > Limit)
+        if (order.Value > OrderMax || TakenPages + order.Pages > Limit || _portion == Portion)
         {
+            _portion = order.Value > OrderMax ? _portion : 0;
             return false;
         }
+
+        _portion++;
 
         _next = head.Value + order.Pages;
         _taken.Add(head, order);
