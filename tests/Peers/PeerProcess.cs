@@ -6,6 +6,7 @@ using System.IO;
 using System.Net.Sockets;
 using System.Threading;
 using System.Threading.Tasks;
+using LowLevel.Interop.VhostUser;
 using LowLevel.Interop.Virtio;
 using LowLevel.Tests.Packages;
 
@@ -117,7 +118,7 @@ internal sealed class PeerProcess : IDisposable
     public Socket Connect(string path, TimeSpan? patience = null)
     {
         Socket? socket = null;
-        SpinWait.SpinUntil(() => HasExited || (socket = TryConnect(path)) is not null, patience ?? Patience);
+        SpinWait.SpinUntil(() => HasExited || (socket = UnixSockets.TryConnect(path, out _)) is not null, patience ?? Patience);
         return socket ?? throw Failure($"somebody listening on {path}");
     }
 
@@ -134,21 +135,6 @@ internal sealed class PeerProcess : IDisposable
         Kill();
         Array.ForEach(_readers, static reader => reader.Join());
         _process.Dispose();
-    }
-
-    private static Socket? TryConnect(string path)
-    {
-        Socket socket = new(AddressFamily.Unix, SocketType.Stream, ProtocolType.Unspecified);
-        try
-        {
-            socket.Connect(new UnixDomainSocketEndPoint(path));
-            return socket;
-        }
-        catch (SocketException)
-        {
-            socket.Dispose();
-            return null;
-        }
     }
 
     private InvalidOperationException Failure(string what) =>
