@@ -10,7 +10,8 @@ internal static class Guest
     /// <param name="qemu">Which QEMU.</param>
     /// <param name="folder">Where its image goes.</param>
     /// <param name="image">Its user space.</param>
-    /// <param name="arguments">Its memory (-m) and devices.</param>
+    /// <param name="arguments">Its memory (-m; a memory file: -object memory-backend-memfd,id=ram,share=on,size=... -machine memory-backend=ram)
+    /// and its devices.</param>
     public static PeerProcess Start(string qemu, PeerFolder folder, GuestImage image, params IEnumerable<string> arguments)
     {
         string kernel = PeerTools.Kernel();

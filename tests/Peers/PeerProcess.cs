@@ -16,7 +16,7 @@ namespace LowLevel.Tests.Peers;
 /// process however that ends. Whatever is waited for fails with all that it has said when it ends or time is up. One thread waits at a time.</summary>
 internal sealed class PeerProcess : IDisposable
 {
-    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan Patience = TimeSpan.FromMinutes(2);
     private static readonly TimeSpan Glance = TimeSpan.FromMilliseconds(20);
 
     private readonly string _name;
@@ -34,9 +34,6 @@ internal sealed class PeerProcess : IDisposable
         _process = Parent.Start(program, arguments);
         _readers = [Reader(_process.StandardOutput), Reader(_process.StandardError)];
     }
-
-    /// <summary>Its process id.</summary>
-    public int Id => _process.Id;
 
     /// <summary>Whether it has ended.</summary>
     public bool HasExited => _process.HasExited;
@@ -114,7 +111,7 @@ internal sealed class PeerProcess : IDisposable
         return listener.Accept();
     }
 
-    /// <summary>A connection to a socket that it listens on, as soon as it does.</summary>
+    /// <summary>A connection, which does not block, to a socket that it listens on, as soon as it does.</summary>
     public Socket Connect(string path, TimeSpan? patience = null)
     {
         Socket? socket = null;

@@ -76,9 +76,6 @@ internal sealed class QemuBalloon : IDisposable
     /// <summary>QEMU's management.</summary>
     public QmpClient Monitor { get; }
 
-    /// <summary>Interrupts of the device so far.</summary>
-    public int Interrupts => _transport.InterruptCount;
-
     /// <summary>What the kernel keeps of the machine's memory.</summary>
     public ulong FileBytes
     {

@@ -66,9 +66,6 @@ internal sealed class QtestTransport : IVirtioTransport, IDisposable
 
     public Action? ConfigInterrupt { get; set; }
 
-    /// <summary>Interrupts that came.</summary>
-    public int InterruptCount { get; private set; }
-
     /// <summary>The device with this id behind one of so many sets of registers, 512 bytes each, that stand one behind the other.</summary>
     public static QtestTransport Find(QtestClient qemu, ulong first, int count, int deviceId)
     {
@@ -165,7 +162,6 @@ internal sealed class QtestTransport : IVirtioTransport, IDisposable
     {
         while (_raised.Wait(new Deadline(TimeProvider.System, Timeout.InfiniteTimeSpan)) && !_isDisposed)
         {
-            InterruptCount++;
             for (uint reasons; (reasons = Read(Register.InterruptStatus)) != 0;)
             {
                 Write(Register.InterruptAcknowledge, reasons);

@@ -33,7 +33,7 @@ make_root() {
         printf '%s "%s";\n' APT::Architecture amd64 Acquire::Languages none APT::Install-Recommends false APT::Sandbox::User ""
     } > "$root/apt.conf"
     export APT_CONFIG="$root/apt.conf"
-    apt-get -q update
+    apt-get -q -o APT::Update::Error-Mode=any update
 }
 
 # unpack NAME PACKAGE...: these packages with all that they need, unpacked into $dir/NAME/root. What is there stays until the new one is whole.
@@ -102,7 +102,7 @@ part() {
         cp "$0" "$dir/$name.done"
         say "$what: unpacked"
     else
-        say "$what: could not be had: ${missing:-$(tail -n 1 "$dir/$name.log") (all of it: $dir/$name.log)}"
+        say "$what: could not be had: ${missing:-$(grep -m 1 '^E:' "$dir/$name.log" || tail -n 1 "$dir/$name.log") (all of it: $dir/$name.log)}"
         [ ! -x "$dir/$file" ] || say "$what: what an earlier run has made stays in use"
     fi
 }
