@@ -5,12 +5,19 @@ using LowLevel.Native;
 
 namespace LowLevel.Tests.Allocator.Balloon;
 
-/// <summary>An arena that hands out blocks from page 0 upwards and keeps account of them.</summary>
+/// <summary>An arena that hands out blocks from its first page upwards and keeps account of them.</summary>
 internal sealed class FakePages : IBalloonPages
 {
     private readonly Dictionary<Pfn, Order> _taken = [];
     private uint _next;
     private int _portion;
+
+    /// <summary>The first page, a multiple of the largest block.</summary>
+    public uint First
+    {
+        get;
+        init => _next = field = value;
+    }
 
     /// <summary>Pages that may be taken altogether.</summary>
     public uint Limit { get; set; } = 2048;
@@ -61,7 +68,7 @@ internal sealed class FakePages : IBalloonPages
         }
 
         TakenPages -= order.Pages;
-        _next = _taken.Count == 0 ? 0 : _next;
+        _next = _taken.Count == 0 ? First : _next;
     }
 
     public int Fill(Span<BalloonStat> statistics)
