@@ -22,6 +22,10 @@ internal abstract partial class VirtioDevice
         }
     }
 
+    /// <summary>Whoever serves a queue leaves it after the request at hand, and nothing is taken any more: a driver that publishes faster than
+    /// it is served holds nobody up. For good. Any thread.</summary>
+    public void Halt() => _stopping = true;
+
     /// <summary>Other guest memory, or none: every queue is stopped.</summary>
     public void SetMemory(GuestMemory memory)
     {

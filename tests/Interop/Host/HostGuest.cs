@@ -1,0 +1,128 @@
+using System;
+using System.Collections.Generic;
+using System.Runtime.CompilerServices;
+using LowLevel.Allocator;
+using LowLevel.Interop.Linux;
+using LowLevel.Interop.VhostUser;
+using LowLevel.Interop.Virtio;
+using LowLevel.Native;
+using LowLevel.Tests.Allocator.Balloon;
+
+namespace LowLevel.Tests.Interop.Host;
+
+/// <summary>A guest of a host: two memory files, a driver over vhost-user, and pages that say what the test wants them to say.</summary>
+internal sealed class HostGuest : IDisposable
+{
+    public const int PageBytes = 4096;
+
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
+
+    private readonly SharedMemoryFile _control;
+    private ulong _touched;
+
+    public HostGuest(string path, ulong bytes, Signal? changed = null, uint? poison = null)
+    {
+        BalloonDriverOptions options = new() { PoisonValue = poison, ResetTimeout = Patience };
+        ulong controlBytes = BalloonControl.Bytes(options);
+        Arena = SharedMemoryFile.Create(LinuxSystem.Instance, LinuxDescriptors.Instance, "guest", (nuint)bytes);
+        _control = SharedMemoryFile.Create(LinuxSystem.Instance, LinuxDescriptors.Instance, "guest control", (nuint)controlBytes);
+        Regions =
+        [
+            new SharedRegion(0, bytes, Arena.Mapping, Arena.File),
+            new SharedRegion(bytes, controlBytes, _control.Mapping, _control.File),
+        ];
+        GuestMemory memory = new(
+            new GuestRegion(0, bytes, Arena.Mapping), new GuestRegion(bytes, controlBytes, _control.Mapping));
+        Transport = new VhostUserTransport(new VhostUserTransportOptions { Path = path, Timeout = Patience }, Regions);
+        Pages = new StatedPages(bytes);
+        Driver = new BalloonDriver(Transport, new BalloonControl(memory, bytes, options), Pages, gates: null, options)
+        {
+            WorkArrived = () => changed?.Set(),
+        };
+    }
+
+    public SharedMemoryFile Arena { get; }
+
+    public IReadOnlyList<SharedRegion> Regions { get; }
+
+    public VhostUserTransport Transport { get; }
+
+    public StatedPages Pages { get; }
+
+    public BalloonDriver Driver { get; }
+
+    /// <summary>Bytes that the kernel keeps for the arena.</summary>
+    public ulong ResidentBytes =>
+        LinuxDescriptors.Instance.Examine(Arena.File, out FileFacts facts) == Errno.None ? facts.ResidentBytes : throw new InvalidOperationException();
+
+    public bool TryConnect() => Transport.TryConnect() && Driver.TryRestart();
+
+    /// <summary>Writes so many bytes at the arena's end, and says that they are used; the balloon takes from its start.</summary>
+    public unsafe void Use(ulong bytes)
+    {
+        for (ulong at = Pages.TotalBytes - bytes; at < Pages.TotalBytes - _touched; at += PageBytes)
+        {
+            // Sound: inside the mapping of the arena.
+            Unsafe.Write((byte*)Arena.Mapping + at, (byte)1);
+        }
+
+        _touched = Math.Max(_touched, bytes);
+        Pages.UsedBytes = bytes;
+    }
+
+    /// <summary>Writes the blocks full.</summary>
+    public unsafe void Touch(params ReadOnlySpan<PageRange> blocks)
+    {
+        foreach (PageRange block in blocks)
+        {
+            // Sound: as above.
+            new Span<byte>((byte*)Arena.Mapping + block.Start.ByteOffset, checked((int)(block.Pages * PageBytes))).Fill(0xAA);
+        }
+    }
+
+    public unsafe byte FirstByte(PageRange block) => ((byte*)Arena.Mapping)[block.Start.ByteOffset];
+
+    /// <summary>Reports the blocks and waits for the answer.</summary>
+    public SettleResult Report(params ReadOnlySpan<PageRange> blocks) =>
+        Driver.React(blocks, 0) ? Driver.Settle(Patience, out _) : SettleResult.Failed;
+
+    public void Dispose()
+    {
+        Driver.TryShutDown(new Deadline(TimeProvider.System, TimeSpan.Zero));
+        Transport.Dispose();
+        Arena.Dispose();
+        _control.Dispose();
+    }
+}
+
+/// <summary>Pages as <see cref="FakePages"/> hands them out, with statistics as an arena's.</summary>
+internal sealed class StatedPages(ulong totalBytes) : IBalloonPages
+{
+    private readonly FakePages _pages = new() { Limit = uint.MaxValue };
+
+    public ulong TotalBytes { get; } = totalBytes;
+
+    public ulong UsedBytes { get; set; }
+
+    public bool IsShort { get; set; }
+
+    public bool TryTake(Order order, out Pfn head)
+    {
+        head = default;
+        return (_pages.TakenPages + order.Pages) * (ulong)HostGuest.PageBytes <= TotalBytes - UsedBytes && _pages.TryTake(order, out head);
+    }
+
+    public void Give(Pfn head, Order order) => _pages.Give(head, order);
+
+    public int Fill(Span<BalloonStat> statistics)
+    {
+        statistics[0] = new BalloonStat { Tag = (ushort)BalloonStatTag.TotalMemory, Val = TotalBytes };
+        ulong free = TotalBytes - UsedBytes;
+        statistics[1] = new BalloonStat
+        {
+            Tag = (ushort)BalloonStatTag.AvailableMemory,
+            Val = free - Math.Min(free, _pages.TakenPages * (ulong)HostGuest.PageBytes),
+        };
+        return 2;
+    }
+}
