@@ -81,4 +81,35 @@ public sealed class HostServerTests
 
         static long Allowed(GuestStatus guest) => (long)((192 * MiB) - guest.AllowanceBytes) / HostGuest.PageBytes;
     }
+
+    [Fact]
+    public void A_host_that_begins_anew_hears_what_is_in_the_balloon()
+    {
+        using HostFixture host = new(budget: 63 * MiB);
+        HostGuest guest = host.Connect();
+        host.Until(() => host[0].State == GuestState.Running, "running");
+        host.Server.SetTarget(host[0].Id, PagesPerMiB);
+        host.Until(() => host[0].ActualPages == PagesPerMiB, "inflated");
+        host.Restart();
+        host.Until(() => guest.Driver.IsOutOfService, "the guest has noticed");
+        Assert.True(guest.TryConnect(), guest.Transport.Failure);
+        Assert.Equal(2, guest.Driver.Sessions);
+        Assert.Equal(PagesPerMiB, guest.Driver.InflatedPages);
+        Assert.Equal(PagesPerMiB, host[0].ActualPages);
+        Assert.True(File.Exists(host.SocketPath));
+    }
+
+    [Fact]
+    public void A_guest_does_not_begin_anew_while_somebody_still_holds_its_memory()
+    {
+        using HostFixture host = new();
+        HostGuest guest = host.Connect();
+        Assert.Equal(Errno.None, LinuxDescriptors.Instance.Reopen(guest.Arena.File, out int held));
+        host.Restart();
+        host.Until(() => guest.Driver.IsOutOfService, "the guest has noticed");
+        Assert.True(guest.Transport.TryConnect(), guest.Transport.Failure);
+        Assert.False(guest.Driver.TryRestart());
+        LinuxDescriptors.Instance.Close(held);
+        Assert.True(guest.TryConnect(), guest.Transport.Failure);
+    }
 }
