@@ -159,7 +159,7 @@ internal sealed class BalloonDevice : VirtioDevice
 
                 break;
             case 12 when (OfferedFeatures & Feature.PagePoison) != 0 && (Status & DeviceStatus.DriverOk) == 0:
-                // It stands from DRIVER_OK on: pages were kept by it. Some frontends say what was accepted only then.
+                // It stands from DRIVER_OK on: pages were kept by it. Some frontends say what was accepted only with that, others before.
                 Volatile.Write(ref _config.PoisonVal, value);
                 break;
             default:

@@ -1,3 +1,4 @@
+using System.Threading;
 using LowLevel.Native;
 
 namespace LowLevel.Interop.Virtio;
@@ -6,7 +7,8 @@ namespace LowLevel.Interop.Virtio;
 /// from the one thread that serves the queues.</summary>
 internal abstract partial class VirtioDevice
 {
-    /// <summary>The driver is ready (DRIVER_OK), by the carrier's word. False, and nothing changed: not with these features.</summary>
+    /// <summary>The driver has accepted features (FEATURES_OK), by the carrier's word; that it is ready (DRIVER_OK) shows when a queue starts, and
+    /// what may be configured only before that comes between. False, and nothing changed: not with these features.</summary>
     public bool TryBegin(Feature features)
     {
         lock (_control)
@@ -17,7 +19,7 @@ internal abstract partial class VirtioDevice
             }
 
             Features = features;
-            _status = (int)AllSteps;
+            Interlocked.Or(ref _status, (int)(AllSteps & ~DeviceStatus.DriverOk));
             return true;
         }
     }
@@ -59,6 +61,8 @@ internal abstract partial class VirtioDevice
             {
                 return ProtocolFault.QueuePlacement;
             }
+
+            Interlocked.Or(ref _status, (int)DeviceStatus.DriverOk);
 
             // What was completed is on the ring; whoever restarts a device that was lost has nothing else to go by.
             ushort used = ring.UsedIndex;
