@@ -47,9 +47,9 @@ internal static class BudgetPolicy
     public static ulong Need(in GuestDemand guest)
     {
         ulong used = Used(guest);
-        ulong reserve = Math.Max(used / ReserveShare, ReserveLeast);
         ulong free = guest.Total - used;
-        return used + Math.Min(free, Math.Min(free, guest.Claimed) + Math.Min(free, reserve));
+        ulong reserve = Math.Min(free, Math.Max(used / ReserveShare, ReserveLeast));
+        return used + reserve + Math.Min(free - reserve, guest.Claimed);
     }
 
     /// <summary>Divides the budget.</summary>

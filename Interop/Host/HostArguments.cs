@@ -1,6 +1,7 @@
 using System;
 using System.Collections.Generic;
 using System.Globalization;
+using System.Linq;
 
 namespace LowLevel.Interop.Host;
 
@@ -41,19 +42,23 @@ internal sealed record HostArguments
     public static HostArguments Parse(IReadOnlyList<string> args)
     {
         ArgumentNullException.ThrowIfNull(args);
+        if (args.Contains("--help"))
+        {
+            return new HostArguments { WantsHelp = true };
+        }
+
         Dictionary<string, string> given = [];
         for (int i = 0; i < args.Count; i++)
         {
             switch (args[i])
             {
-                case "--help":
-                    return new HostArguments { WantsHelp = true };
                 case "--json":
                     Add(given, args[i], "");
                     break;
                 case "--listen" or "--budget" or "--policy" or "--interval" or "--status":
                     string name = args[i];
-                    Add(given, name, ++i < args.Count ? args[i] : throw new HostException($"{name} has no value; {Allowed(name)}"));
+                    bool hasValue = ++i < args.Count && !args[i].StartsWith("--", StringComparison.Ordinal);
+                    Add(given, name, hasValue ? args[i] : throw new HostException($"{name} has no value; {Allowed(name)}"));
                     break;
                 default:
                     throw new HostException(

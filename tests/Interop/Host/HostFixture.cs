@@ -36,16 +36,16 @@ internal sealed class HostFixture : IDisposable
     public GuestStatus this[int index] => Server.Guests[index];
 
     /// <summary>A guest that has connected and is served.</summary>
-    public HostGuest Connect(ulong bytes = 64 * MiB, uint? poison = null)
+    public HostGuest Connect(ulong bytes = 64 * MiB, uint? poison = null, bool drops = false)
     {
-        HostGuest guest = Add(bytes, poison);
+        HostGuest guest = Add(bytes, poison, drops);
         Assert.True(guest.TryConnect(), guest.Transport.Failure);
         return guest;
     }
 
-    public HostGuest Add(ulong bytes = 64 * MiB, uint? poison = null)
+    public HostGuest Add(ulong bytes = 64 * MiB, uint? poison = null, bool drops = false)
     {
-        HostGuest guest = new(SocketPath, bytes, _changed, poison);
+        HostGuest guest = new(SocketPath, bytes, _changed, poison, drops);
         _guests.Add(guest);
         return guest;
     }

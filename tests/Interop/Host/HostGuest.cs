@@ -20,26 +20,31 @@ internal sealed class HostGuest : IDisposable
     private readonly SharedMemoryFile _control;
     private ulong _touched;
 
-    public HostGuest(string path, ulong bytes, Signal? changed = null, uint? poison = null)
+    /// <param name="path">The host's socket.</param>
+    /// <param name="bytes">Length of the arena.</param>
+    /// <param name="changed">Set when the driver has something to do.</param>
+    /// <param name="poison">What free pages hold and must keep.</param>
+    /// <param name="drops">The arena is not shared: the guest drops its pages itself.</param>
+    public HostGuest(string path, ulong bytes, Signal? changed = null, uint? poison = null, bool drops = false)
     {
         BalloonDriverOptions options = new() { PoisonValue = poison, ResetTimeout = Patience };
         ulong controlBytes = BalloonControl.Bytes(options);
-        Arena = SharedMemoryFile.Create(LinuxSystem.Instance, LinuxDescriptors.Instance, "guest", (nuint)bytes);
+        Arena = SharedMemoryFile.Create(LinuxSystem.Instance, LinuxDescriptors.Instance, Name, (nuint)bytes);
         _control = SharedMemoryFile.Create(LinuxSystem.Instance, LinuxDescriptors.Instance, "guest control", (nuint)controlBytes);
-        Regions =
-        [
-            new SharedRegion(0, bytes, Arena.Mapping, Arena.File),
-            new SharedRegion(bytes, controlBytes, _control.Mapping, _control.File),
-        ];
+        SharedRegion control = new(bytes, controlBytes, _control.Mapping, _control.File);
+        Regions = drops ? [control] : [new SharedRegion(0, bytes, Arena.Mapping, Arena.File), control];
         GuestMemory memory = new(
             new GuestRegion(0, bytes, Arena.Mapping), new GuestRegion(bytes, controlBytes, _control.Mapping));
-        Transport = new VhostUserTransport(new VhostUserTransportOptions { Path = path, Timeout = Patience }, Regions);
+        Transport = new VhostUserTransport(new VhostUserTransportOptions { Path = path, Timeout = Patience, GuestDrops = drops }, Regions);
         Pages = new StatedPages(bytes);
         Driver = new BalloonDriver(Transport, new BalloonControl(memory, bytes, options), Pages, gates: null, options)
         {
             WorkArrived = () => changed?.Set(),
         };
     }
+
+    /// <summary>Name of the arena's file, as the kernel shows it.</summary>
+    public string Name { get; } = "guest " + Guid.NewGuid();
 
     public SharedMemoryFile Arena { get; }
 
@@ -106,13 +111,18 @@ internal sealed class StatedPages(ulong totalBytes) : IBalloonPages
 
     public bool IsShort { get; set; }
 
+    /// <summary>Added to the number of each page that the balloon takes: such pages are none of the guest's.</summary>
+    public uint LiesBy { get; set; }
+
     public bool TryTake(Order order, out Pfn head)
     {
         head = default;
-        return (_pages.TakenPages + order.Pages) * (ulong)HostGuest.PageBytes <= TotalBytes - UsedBytes && _pages.TryTake(order, out head);
+        bool isTaken = (_pages.TakenPages + order.Pages) * (ulong)HostGuest.PageBytes <= TotalBytes - UsedBytes && _pages.TryTake(order, out head);
+        head = new Pfn(head.Value + LiesBy);
+        return isTaken;
     }
 
-    public void Give(Pfn head, Order order) => _pages.Give(head, order);
+    public void Give(Pfn head, Order order) => _pages.Give(new Pfn(head.Value - LiesBy), order);
 
     public int Fill(Span<BalloonStat> statistics)
     {
