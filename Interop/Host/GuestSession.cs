@@ -226,6 +226,7 @@ internal sealed class GuestSession : IDisposable
                 // From now on nobody else signals its event, whose number may be another's as soon as it is closed.
                 _hasEnded = true;
                 _backend.Dispose();
+                _guest.Dispose();
                 End = new EndedGuest(Id, _processId, fault ?? _backend.EndReason ?? "it was not served", _backend.WasCutOff || fault is not null);
             }
         }

@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using System.Linq;
 using System.Net.Sockets;
@@ -132,6 +133,7 @@ internal sealed partial class HostServer : IDisposable
     }
 
     /// <summary>False: the system has no room for another.</summary>
+    [SuppressMessage("Reliability", "CA2000", Justification = "Its own thread closes the session.")]
     private bool TryAccept()
     {
         GuestSession session;
@@ -150,22 +152,38 @@ internal sealed partial class HostServer : IDisposable
 
         session.NeedsAttention = _wake.Set;
         session.Ended = OnEnded;
-        lock (_guard)
+        if (!TryServe(session, out string reason))
         {
-            if (_sessions.Count < _options.GuestsMax)
-            {
-                _sessions.Add(session);
-                session.Start();
-                return true;
-            }
+            session.Dispose();
+            Remember(session.End! with { Reason = "turned away: " + reason });
         }
 
-        session.Dispose();
-        Remember(session.End! with
-        {
-            Reason = string.Create(CultureInfo.InvariantCulture, $"turned away: {_options.GuestsMax} guests are served already"),
-        });
         return true;
+    }
+
+    private bool TryServe(GuestSession session, out string reason)
+    {
+        lock (_guard)
+        {
+            reason = string.Create(CultureInfo.InvariantCulture, $"{_options.GuestsMax} guests are served already");
+            if (_sessions.Count >= _options.GuestsMax)
+            {
+                return false;
+            }
+
+            try
+            {
+                session.Start();
+            }
+            catch (OutOfMemoryException)
+            {
+                reason = "the system has no thread for it";
+                return false;
+            }
+
+            _sessions.Add(session);
+            return true;
+        }
     }
 
     private void OnEnded(GuestSession session)

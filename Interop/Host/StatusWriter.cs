@@ -1,5 +1,6 @@
 using System;
 using System.IO;
+using System.Text;
 
 namespace LowLevel.Interop.Host;
 
@@ -26,13 +27,13 @@ internal sealed class StatusWriter(bool json) : IDisposable
         else if (_isTerminal)
         {
             string table = StatusText.Table(status).ReplaceLineEndings(ToLineEnd + "\n");
-            Write(System.Text.Encoding.UTF8.GetBytes(Home + table + ToScreenEnd));
+            Write(Encoding.UTF8.GetBytes(Home + table + ToScreenEnd));
         }
         else
         {
             foreach (string line in _changes.Changes(status))
             {
-                Write(System.Text.Encoding.UTF8.GetBytes(line + "\n"));
+                Write(Encoding.UTF8.GetBytes(line + "\n"));
             }
         }
     }

@@ -7,8 +7,10 @@ using System.Net.Sockets;
 using System.Text.Json;
 using LowLevel.Allocator;
 using LowLevel.Interop.Host;
+using LowLevel.Interop.Linux;
 using LowLevel.Interop.VhostUser;
 using LowLevel.Native;
+using LowLevel.Tests.Fakes;
 using Xunit;
 
 namespace LowLevel.Tests.Interop.Host;
@@ -57,6 +59,17 @@ public sealed class HostLifeTests
         host.Until(() => host[0].ActualPages == 2 * PagesPerMiB, "inflated");
         Assert.Equal((2 * PagesPerMiB, 2 * PagesPerMiB), (host[0].InflatedPages, host[0].DroppedPages));
         Assert.Equal(4 * MiB, guest.ResidentBytes);
+    }
+
+    [Fact]
+    public void Pressure_tightens_the_budget_and_its_end_gives_it_back()
+    {
+        FaultyOperatingSystem system = new() { Memory = static () => new MemoryReading(null, null, null, StalledPercent: 50) };
+        using HostFixture host = new(budget: 128 * MiB, with: options => options with { System = system, Interval = TimeSpan.FromMilliseconds(10) });
+        HostGuest guest = host.Connect(128 * MiB);
+        host.Until(() => host.Server.Status.EffectiveBytes == 64 * MiB && guest.Driver.InflatedPages >= 62 * PagesPerMiB, "half of it is left");
+        system.Memory = static () => default;
+        host.Until(() => host.Server.Status.EffectiveBytes == 128 * MiB && guest.Driver.InflatedPages == 0, "all of it is back");
     }
 
     [Fact]

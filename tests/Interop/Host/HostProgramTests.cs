@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.IO;
 using System.Linq;
 using System.Text.Json;
+using System.Threading;
 using System.Threading.Tasks;
 using LowLevel.Allocator;
 using LowLevel.Interop.Host;
@@ -83,9 +84,10 @@ public sealed class HostProgramTests
         await BeServed(host, path, 2);
         Assert.Equal(descriptors, Descriptors(host));
         Assert.Equal(0, Dotnet.Run(folder.Of(""), "sh", "-c", $"kill -{signal} {host.Id}").Code);
-        Task<string> errors = host.StandardError.ReadToEndAsync();
-        await host.StandardOutput.ReadToEndAsync();
-        await host.WaitForExitAsync();
+        CancellationToken given = TestContext.Current.CancellationToken;
+        Task<string> errors = host.StandardError.ReadToEndAsync(given);
+        await host.StandardOutput.ReadToEndAsync(given);
+        await host.WaitForExitAsync(given);
         Assert.Equal((0, ""), (host.ExitCode, await errors));
         Assert.False(Path.Exists(path));
 
