@@ -88,6 +88,9 @@ internal sealed partial class VhostUserBackend : IDisposable
     /// <summary>Whether it ended because the frontend broke the protocol.</summary>
     public bool WasCutOff { get; private set; }
 
+    /// <summary>Called in the serving thread when the frontend has said which protocol features it takes, before anything is done by them.</summary>
+    public Action<VhostUserProtocolFeature>? ProtocolFeaturesSet { get; set; }
+
     /// <summary>Called in the serving thread after each round of work: whoever wants may look at the device there, and throw
     /// <see cref="ProtocolViolationException"/> to cut the guest off.</summary>
     public Action? AfterRound { get; set; }
@@ -106,10 +109,11 @@ internal sealed partial class VhostUserBackend : IDisposable
         _os.Signal(_wake);
     }
 
-    /// <summary>Ends <see cref="Run"/> soon. Any thread.</summary>
+    /// <summary>Ends <see cref="Run"/> soon, whatever the frontend does to keep it busy. Any thread.</summary>
     public void Stop()
     {
         _ends = true;
+        _device.Halt();
         _os.Signal(_wake);
     }
 
@@ -247,7 +251,7 @@ internal sealed partial class VhostUserBackend : IDisposable
 
     private void Converse()
     {
-        while (EndReason is null)
+        while (EndReason is null && !_ends)
         {
             switch (_socket.TryReceive())
             {

@@ -181,9 +181,8 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
     {
         if (_frontend is not null && _session is null)
         {
-            // Nothing was shared yet: a device that was not begun is in reset.
-            Volatile.Write(ref _status, 0);
-            return true;
+            // Nothing was shared over this connection, so its device is in reset; what was shared over one before may still be held.
+            return TryAcknowledge();
         }
 
         if (_frontend is not null && deadline.Left != TimeSpan.Zero)
@@ -200,7 +199,7 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
         }
 
         Close();
-        return IsAlone;
+        return TryAcknowledge();
     }
 
     /// <summary>Closes the connection.</summary>
@@ -310,11 +309,24 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
     /// <summary>The backend is gone, or of no use: whoever waits for it should not.</summary>
     private void OnEnded()
     {
+        _frontend?.Fail("the backend has closed the connection");
         Failure = _frontend?.Failure ?? Failure ?? "there is no connection";
         Interlocked.Or(ref _status, (int)DeviceStatus.NeedsReset);
         ConfigInterrupt?.Invoke();
     }
 
+    private bool TryAcknowledge()
+    {
+        if (!IsAlone)
+        {
+            return false;
+        }
+
+        Volatile.Write(ref _status, 0);
+        return true;
+    }
+
+    /// <summary>Closes the connection. A driver that was in service sees until it resets that it is not any more, whatever is connected to next.</summary>
     private void Close()
     {
         Failure = _frontend?.Failure ?? Failure;
@@ -323,6 +335,9 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
         _frontend?.Dispose();
         _frontend = null;
         Array.Clear(_queues);
-        Volatile.Write(ref _status, 0);
+        if (Status != 0)
+        {
+            Interlocked.Or(ref _status, (int)DeviceStatus.NeedsReset);
+        }
     }
 }

@@ -1,3 +1,4 @@
+using System.Threading;
 using LowLevel.Native;
 
 namespace LowLevel.Interop.Virtio;
@@ -6,7 +7,8 @@ namespace LowLevel.Interop.Virtio;
 /// from the one thread that serves the queues.</summary>
 internal abstract partial class VirtioDevice
 {
-    /// <summary>The driver is ready (DRIVER_OK), by the carrier's word. False, and nothing changed: not with these features.</summary>
+    /// <summary>The driver has accepted features (FEATURES_OK), by the carrier's word; that it is ready (DRIVER_OK) shows when a queue starts, and
+    /// what may be configured only before that comes between. False, and nothing changed: not with these features.</summary>
     public bool TryBegin(Feature features)
     {
         lock (_control)
@@ -17,10 +19,14 @@ internal abstract partial class VirtioDevice
             }
 
             Features = features;
-            _status = (int)AllSteps;
+            Interlocked.Or(ref _status, (int)(AllSteps & ~DeviceStatus.DriverOk));
             return true;
         }
     }
+
+    /// <summary>Whoever serves a queue leaves it after the request at hand, and nothing is taken any more: a driver that publishes faster than
+    /// it is served holds nobody up. For good. Any thread.</summary>
+    public void Halt() => _stopping = true;
 
     /// <summary>Other guest memory, or none: every queue is stopped.</summary>
     public void SetMemory(GuestMemory memory)
@@ -55,6 +61,8 @@ internal abstract partial class VirtioDevice
             {
                 return ProtocolFault.QueuePlacement;
             }
+
+            Interlocked.Or(ref _status, (int)DeviceStatus.DriverOk);
 
             // What was completed is on the ring; whoever restarts a device that was lost has nothing else to go by.
             ushort used = ring.UsedIndex;
