@@ -158,8 +158,8 @@ internal sealed class BalloonDevice : VirtioDevice
                 }
 
                 break;
-            case 12 when (OfferedFeatures & Feature.PagePoison) != 0 && (Status & DeviceStatus.DriverOk) == 0:
-                // It stands from DRIVER_OK on: pages were kept by it. Some frontends say what was accepted only with that, others before.
+            case 12 when ((Status == 0 ? OfferedFeatures : Features) & Feature.PagePoison) != 0 && (Status & DeviceStatus.DriverOk) == 0:
+                // It stands from DRIVER_OK on: pages were kept by it. A carrier that keeps the status says only then what was accepted.
                 Volatile.Write(ref _config.PoisonVal, value);
                 break;
             default:
