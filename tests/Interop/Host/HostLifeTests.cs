@@ -133,7 +133,8 @@ public sealed class HostLifeTests
         host.Until(() => Read().GetProperty("guests") is { } guests && guests.GetArrayLength() == 1
             && guests[0].GetProperty("used_bytes").GetUInt64() == 3 * MiB, "the status says what is used");
         JsonElement status = Read();
-        Assert.Equal((512 * MiB, "fair", false), (status.GetProperty("budget_bytes").GetUInt64(), status.GetProperty("policy").GetString()!, status.GetProperty("over_budget").GetBoolean()));
+        Assert.Equal(512 * MiB, status.GetProperty("budget_bytes").GetUInt64());
+        Assert.Equal(("fair", false), (status.GetProperty("policy").GetString(), status.GetProperty("over_budget").GetBoolean()));
         JsonElement one = status.GetProperty("guests")[0];
         Assert.Equal(("memfd", "running"), (one.GetProperty("kind").GetString(), one.GetProperty("state").GetString()));
         Assert.Equal(64 * MiB, one.GetProperty("statistics").GetProperty("TotalMemory").GetUInt64());
