@@ -16,8 +16,12 @@ internal interface IDescriptors
     /// <summary>Adds one to an event.</summary>
     Errno Signal(int fd);
 
-    /// <summary>Sets an event back to 0. <see cref="Errno.EAGAIN"/>: it was 0.</summary>
+    /// <summary>Sets an event back to 0; never blocks, whatever whoever shares it has made of it. <see cref="Errno.EAGAIN"/>: it was 0.</summary>
     Errno Drain(int fd);
+
+    /// <summary>Makes an event of somebody else's fit to be used here: it does not block. <see cref="Errno.EINVAL"/>: it is no event, and
+    /// might block for ever, or be readable for ever (a pipe, a file of a file system in a process).</summary>
+    Errno AdoptEvent(int fd);
 
     /// <summary>poll: waits until one of the entries has something, and says which.</summary>
     /// <param name="entries">What to wait for; a negative descriptor is passed over.</param>
@@ -27,7 +31,7 @@ internal interface IDescriptors
 
     /// <summary>sendmsg on a stream socket, with files (SCM_RIGHTS); never blocks and never raises SIGPIPE.</summary>
     /// <param name="socket">The socket.</param>
-    /// <param name="bytes">At least one.</param>
+    /// <param name="bytes">None asks whether the other side would take any.</param>
     /// <param name="files">At most <see cref="FilesMax"/>; they go with the first byte and stay the caller's too.</param>
     /// <param name="sent">Bytes taken; files are sent if it is not 0.</param>
     Errno Send(int socket, ReadOnlySpan<byte> bytes, ReadOnlySpan<int> files, out int sent);
@@ -46,7 +50,8 @@ internal interface IDescriptors
 
     /// <summary>Whether nobody holds the file open or mapped but through the caller's own open file description. By a write lease
     /// (fcntl F_SETLEASE), which the kernel grants exactly then and which is given back at once. The description must be one that was
-    /// opened (<see cref="Reopen"/>), not the one of memfd_create, which the kernel does not count.</summary>
+    /// opened (<see cref="Reopen"/>), not the one of memfd_create, which the kernel does not count. Nor does it count a descriptor that is
+    /// only a path (O_PATH): who keeps one on purpose can open the file again.</summary>
     /// <returns><see cref="Errno.None"/>: alone. <see cref="Errno.EAGAIN"/>: somebody else has it. Else it cannot be known.</returns>
     Errno IsAlone(int fd);
 

@@ -15,11 +15,18 @@ internal sealed class LinuxDescriptors : IDescriptors
     private const int OpenFlags = 2 | 0x80000; // O_RDWR | O_CLOEXEC
     private const int LevelSocket = 1;
     private const int ControlRights = 1;
+    private const int GetFlags = 3;
+    private const int SetFlags = 4;
+    private const int SetSignal = 10;
     private const int SetLease = 1024;
     private const int AddSeals = 1033;
     private const int GetSeals = 1034;
     private const int LeaseWrite = 1;
     private const int LeaseNone = 2;
+    private const int NonBlocking = 0x800; // O_NONBLOCK
+    private const int SignalUrgent = 23; // SIGURG
+    private const int NoWait = 8; // RWF_NOWAIT
+    private const string EventName = "anon_inode:[eventfd]";
     private const int SealSeal = 1;
     private const int SizeSeals = 2 | 4; // F_SEAL_SHRINK | F_SEAL_GROW
     private const int EmptyPath = 0x1000;
@@ -29,6 +36,8 @@ internal sealed class LinuxDescriptors : IDescriptors
     private const int SizeOffset = 40;
     private const int BlocksOffset = 48;
     private const int BlockBytes = 512;
+
+    private static readonly nint s_preadv2 = RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 327 : 286; // the others' number
 
     private LinuxDescriptors()
     {
@@ -68,8 +77,44 @@ internal sealed class LinuxDescriptors : IDescriptors
     public unsafe Errno Drain(int fd)
     {
         ulong count;
+        Vector vector = new() { Base = (byte*)&count, Length = sizeof(ulong) };
         Marshal.SetLastSystemError(0);
-        return Native.read(fd, &count, sizeof(ulong)) == sizeof(ulong) ? Errno.None : LastError;
+        nint result = Native.syscall(s_preadv2, fd, (nint)(&vector), 1, -1, -1, NoWait);
+        if (result < 0 && LastError is Errno.EOPNOTSUPP or Errno.EINVAL or Errno.ENOSYS)
+        {
+            // A kernel before 5.8: O_NONBLOCK has to do, which whoever shares the event can take away.
+            Marshal.SetLastSystemError(0);
+            result = Native.read(fd, &count, sizeof(ulong));
+        }
+
+        return result == sizeof(ulong) ? Errno.None : LastError;
+    }
+
+    public unsafe Errno AdoptEvent(int fd)
+    {
+        byte[] path = DescriptorPath(fd);
+        byte* name = stackalloc byte[EventName.Length + 1];
+
+        // Sound: NUL-terminated, pinned for the call; the kernel writes at most so many bytes on this frame. One more than the name has, so
+        // that a longer one is told from it.
+        fixed (byte* text = path)
+        {
+            Marshal.SetLastSystemError(0);
+            nint length = Native.readlink(text, name, (nuint)EventName.Length + 1);
+            if (length < 0)
+            {
+                return LastError;
+            }
+
+            if (Encoding.ASCII.GetString(name, (int)length) != EventName)
+            {
+                return Errno.EINVAL;
+            }
+        }
+
+        Marshal.SetLastSystemError(0);
+        int flags = Native.fcntl(fd, GetFlags, 0);
+        return flags >= 0 && Native.fcntl(fd, SetFlags, flags | NonBlocking) == 0 ? Errno.None : LastError;
     }
 
     public unsafe Errno Poll(Span<PollEntry> entries, int milliseconds, out int ready)
@@ -155,7 +200,7 @@ internal sealed class LinuxDescriptors : IDescriptors
 
     public unsafe Errno Reopen(int fd, out int another)
     {
-        byte[] path = Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{fd}\0"));
+        byte[] path = DescriptorPath(fd);
 
         // Sound: NUL-terminated, pinned for the call, copied by the kernel. open is variadic; a mode is read only with O_CREAT.
         fixed (byte* text = path)
@@ -168,8 +213,10 @@ internal sealed class LinuxDescriptors : IDescriptors
 
     public Errno IsAlone(int fd)
     {
+        // Whoever opens the file while the lease lasts has the kernel send a signal to this process. The one that it would send ends the
+        // process (SIGIO); this one is passed over unless somebody has asked for it. It is forgotten with each lease.
         Marshal.SetLastSystemError(0);
-        if (Native.fcntl(fd, SetLease, LeaseWrite) < 0)
+        if (Native.fcntl(fd, SetSignal, SignalUrgent) < 0 || Native.fcntl(fd, SetLease, LeaseWrite) < 0)
         {
             return LastError;
         }
@@ -224,6 +271,9 @@ internal sealed class LinuxDescriptors : IDescriptors
         return Native.close(fd) == 0 ? Errno.None : LastError;
     }
 
+    private static byte[] DescriptorPath(int fd) =>
+        Encoding.ASCII.GetBytes(string.Create(CultureInfo.InvariantCulture, $"/proc/self/fd/{fd}\0"));
+
     private static Errno LastError => (Errno)Marshal.GetLastSystemError();
 
     /// <summary>struct iovec.</summary>
@@ -256,7 +306,8 @@ internal sealed class LinuxDescriptors : IDescriptors
         public unsafe fixed int Files[IDescriptors.FilesMax];
     }
 
-    /// <summary>libc, under its own names. fcntl and open are variadic in C; on x86_64 and arm64 Linux their arguments are passed as here.</summary>
+    /// <summary>libc, under its own names. fcntl, open and syscall are variadic in C; on x86_64 and arm64 Linux their arguments are passed as
+    /// here. syscall is for what not every libc has a name for (preadv2).</summary>
     private static class Native
     {
         [DllImport("libc", ExactSpelling = true)]
@@ -282,6 +333,13 @@ internal sealed class LinuxDescriptors : IDescriptors
 
         [DllImport("libc", ExactSpelling = true)]
         public static extern unsafe int open(byte* path, int flags);
+
+        [DllImport("libc", ExactSpelling = true)]
+        public static extern unsafe nint readlink(byte* path, byte* buffer, nuint bytes);
+
+        [DllImport("libc", ExactSpelling = true)]
+        public static extern nint syscall(
+            nint number, nint argument1, nint argument2, nint argument3, nint argument4, nint argument5, nint argument6);
 
         [DllImport("libc", ExactSpelling = true)]
         public static extern int fcntl(int fd, int command, int argument);

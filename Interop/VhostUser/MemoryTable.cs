@@ -13,6 +13,9 @@ namespace LowLevel.Interop.VhostUser;
 /// (SIGBUS). Immutable but for <see cref="Dispose"/>.</summary>
 internal sealed class MemoryTable : IDisposable
 {
+    /// <summary>The most that one guest may share, mapped or not: addresses of this process are all guests' to use.</summary>
+    public const ulong BytesMax = 1ul << 42;
+
     private const ulong PageBytes = 1u << BalloonLimits.PfnShift;
 
     private readonly IOperatingSystem _system;
@@ -67,6 +70,11 @@ internal sealed class MemoryTable : IDisposable
         nint mapping = 0;
         try
         {
+            if (_regions.Count == VhostUserLimits.RegionsMax || region.Bytes > BytesMax - Bytes)
+            {
+                throw new ProtocolViolationException(Say($"more than {VhostUserLimits.RegionsMax} regions or 0x{BytesMax:x} bytes of memory"));
+            }
+
             mapping = Map(region, file);
             table._regions.AddRange(_regions);
             table._regions.Add(new Region(region, file, mapping));

@@ -47,19 +47,26 @@ internal sealed class MessageSocket : IDisposable
         _os = os;
     }
 
-    /// <summary>Takes over a connected socket by its descriptor.</summary>
-    /// <exception cref="SocketException">It is no socket; it was closed.</exception>
+    /// <summary>Takes over a connected unix stream socket by its descriptor.</summary>
+    /// <exception cref="SocketException">It is something else; it was closed.</exception>
     [SuppressMessage("Reliability", "CA2000", Justification = "The message socket owns the socket, which owns the handle.")]
     public static MessageSocket Adopt(int descriptor, IDescriptors os)
     {
+        ArgumentNullException.ThrowIfNull(os);
         SafeSocketHandle handle = new(descriptor, ownsHandle: true);
         try
         {
-            return new MessageSocket(new Socket(handle), os);
+            // The class library takes any descriptor for a socket; whoever asks it about its type is told.
+            Socket socket = new(handle);
+            object? type = socket.GetSocketOption(SocketOptionLevel.Socket, SocketOptionName.Type);
+            return type is (int)SocketType.Stream && socket.AddressFamily == AddressFamily.Unix
+                ? new MessageSocket(socket, os)
+                : throw new SocketException((int)SocketError.SocketNotSupported);
         }
         catch (SocketException)
         {
-            handle.Dispose();
+            handle.SetHandleAsInvalid();
+            os.Close(descriptor);
             throw;
         }
     }
@@ -75,6 +82,9 @@ internal sealed class MessageSocket : IDisposable
 
     /// <summary>Payload of the message.</summary>
     public ReadOnlySpan<byte> Payload => _bytes.AsSpan(VhostUserHeader.SizeInBytes, (int)_header.Size);
+
+    /// <summary>A part of a message has come, and perhaps files with it, and the rest has not.</summary>
+    public bool IsHalf => _filled != 0 && !_isComplete;
 
     /// <summary>Files that came with the message.</summary>
     public int Files => _fileCount;
@@ -180,6 +190,25 @@ internal sealed class MessageSocket : IDisposable
 
         return error;
     }
+
+    /// <summary>From now on it is only for sending: the other side can say nothing more. False: it has already, or this is no socket that is
+    /// connected.</summary>
+    public bool TryOnlySend()
+    {
+        try
+        {
+            _socket.Shutdown(SocketShutdown.Receive);
+        }
+        catch (SocketException)
+        {
+            return false;
+        }
+
+        return _os.Receive(Descriptor, _bytes.AsSpan(0, 1), _arrived, out int received, out int count) == Errno.None && Keep(count) && received == 0;
+    }
+
+    /// <summary>Whether the other side still takes what is sent.</summary>
+    public bool CanSend() => _os.Send(Descriptor, default, default, out _) == Errno.None;
 
     /// <summary>Nothing more will be sent: the other side reads the end.</summary>
     public void ShutDown()

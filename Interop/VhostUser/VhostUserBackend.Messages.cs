@@ -33,7 +33,7 @@ internal sealed partial class VhostUserBackend
             case VhostUserRequest.SetOwner or VhostUserRequest.ResetOwner:
                 return false;
             case VhostUserRequest.ResetDevice:
-                StopAll();
+                ResetDevice();
                 return false;
             case VhostUserRequest.SetMemoryTable or VhostUserRequest.AddMemoryRegion or VhostUserRequest.RemoveMemoryRegion:
                 ChangeMemory(request);
@@ -171,13 +171,20 @@ internal sealed partial class VhostUserBackend
 
     private bool GetConfig()
     {
-        VhostUserConfigHeader header = ConfigHeader();
+        VhostUserConfigHeader header = MemoryMarshal.Read<VhostUserConfigHeader>(Slice(0, VhostUserConfigHeader.SizeInBytes));
+        if (!IsInConfig(header))
+        {
+            // By the protocol an answer without a payload says no.
+            return Reply(default);
+        }
+
         Span<byte> reply = stackalloc byte[VhostUserConfigHeader.SizeInBytes + (int)header.Size];
         MemoryMarshal.Write(reply, header);
-        for (int i = 0; i < header.Size; i += sizeof(uint))
+        for (int i = 0; i < header.Size; i++)
         {
-            BinaryPrimitives.WriteUInt32LittleEndian(
-                reply[(VhostUserConfigHeader.SizeInBytes + i)..], _device.ReadConfig((int)header.Offset + i));
+            int at = (int)header.Offset + i;
+            int inWord = at % sizeof(uint);
+            reply[VhostUserConfigHeader.SizeInBytes + i] = (byte)((_device.ReadConfig(at - inWord) >> (8 * inWord)) & byte.MaxValue);
         }
 
         return Reply(reply);
@@ -185,7 +192,12 @@ internal sealed partial class VhostUserBackend
 
     private void SetConfig()
     {
-        VhostUserConfigHeader header = ConfigHeader();
+        VhostUserConfigHeader header = MemoryMarshal.Read<VhostUserConfigHeader>(Slice(0, VhostUserConfigHeader.SizeInBytes));
+        if (!IsInConfig(header) || (header.Offset | header.Size) % sizeof(uint) != 0)
+        {
+            throw Violation($"configuration of {header.Size} bytes at {header.Offset}: whole words below {VhostUserLimits.ConfigMax}");
+        }
+
         ReadOnlySpan<byte> bytes = Slice(VhostUserConfigHeader.SizeInBytes, (int)header.Size);
         for (int i = 0; i < bytes.Length; i += sizeof(uint))
         {
@@ -193,14 +205,11 @@ internal sealed partial class VhostUserBackend
         }
     }
 
-    private VhostUserConfigHeader ConfigHeader()
-    {
-        VhostUserConfigHeader header = MemoryMarshal.Read<VhostUserConfigHeader>(Slice(0, VhostUserConfigHeader.SizeInBytes));
-        bool isSound = (header.Offset | header.Size) % sizeof(uint) == 0
-            && header.Offset <= VhostUserLimits.ConfigMax && header.Size <= VhostUserLimits.ConfigMax - header.Offset;
-        return isSound ? header : throw Violation($"configuration of {header.Size} bytes at {header.Offset}: whole words below {VhostUserLimits.ConfigMax}");
-    }
+    private static bool IsInConfig(in VhostUserConfigHeader header) =>
+        header.Offset <= VhostUserLimits.ConfigMax && header.Size <= VhostUserLimits.ConfigMax - header.Offset;
 
+    /// <summary>Takes over the channel, after a look that it keeps nothing alive: who hands over his own end of this connection, or has it lie
+    /// in the channel to be read, would never be seen to leave.</summary>
     private void SetChannel()
     {
         _channel?.Dispose();
@@ -211,7 +220,17 @@ internal sealed partial class VhostUserBackend
         }
         catch (SocketException e)
         {
-            throw new ProtocolViolationException("the backend's channel is no socket", e);
+            throw new ProtocolViolationException("the backend's channel is no unix stream socket", e);
+        }
+
+        if (!_channel.TryOnlySend())
+        {
+            throw Violation($"something stands to be read on the backend's channel, or it is not connected");
+        }
+
+        if (!_socket.CanSend())
+        {
+            throw Violation($"the backend's channel is the frontend's end of this connection, or that is closed");
         }
     }
 
@@ -225,7 +244,7 @@ internal sealed partial class VhostUserBackend
                 Start(i, ring, ring.Base);
 
                 // What was published before there was anybody to hear is not told again.
-                _device.Serve((int)i);
+                Serve((int)i);
             }
         }
     }
@@ -274,14 +293,20 @@ internal sealed partial class VhostUserBackend
         return ring.Base;
     }
 
-    private void StopAll()
+    /// <summary>To the initial state, but for the memory, the events that tell the driver and the negotiation of protocol features.</summary>
+    private void ResetDevice()
     {
         for (uint i = 0; i < _rings.Length; i++)
         {
             StopRing(i);
             _rings[i].Stop();
             _rings[i].IsEnabled = false;
+            _rings[i].Base = 0;
         }
+
+        // Nobody else serves it.
+        _device.TryReset(new Deadline(TimeProvider.System, TimeSpan.Zero));
+        _isBegun = false;
     }
 
     /// <summary>Stops every ring for a change of memory; those that ran get their places back by <see cref="Resume"/>.</summary>
@@ -318,6 +343,12 @@ internal sealed partial class VhostUserBackend
         uint index = (uint)(word & VhostUserLimits.VringIndexMask);
         Ring(index);
         file = (word & VhostUserLimits.VringNoFd) != 0 ? -1 : TakeOnlyFile();
+        if (file >= 0 && _os.AdoptEvent(file) is not Errno.None and Errno error)
+        {
+            _os.Close(file);
+            throw Violation($"request {_socket.Request} with a file that is no event ({error})");
+        }
+
         return index;
     }
 

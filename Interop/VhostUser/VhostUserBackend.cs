@@ -22,33 +22,46 @@ internal sealed partial class VhostUserBackend : IDisposable
         | VhostUserProtocolFeature.BackendRequests | VhostUserProtocolFeature.Config | VhostUserProtocolFeature.ResetDevice
         | VhostUserProtocolFeature.ConfigureMemorySlots | VhostUserProtocolFeature.GuestDrops;
 
+    private const int AtOnce = 0;
     private const int PolledMilliseconds = 1;
     private const int NeverMilliseconds = -1;
+    private const int StepMilliseconds = 1000;
     private const int FixedEntries = 2;
+
+    /// <summary>Messages, and requests of one ring, of one round: a frontend that always has one more keeps nothing else waiting.</summary>
+    private const int PerRoundMax = 256;
+
+    /// <summary>A message that has begun ends within this time. With files that came with its beginning the frontend might keep its own end of the
+    /// connection open, and would never be seen to leave.</summary>
+    private static readonly TimeSpan s_messageTime = TimeSpan.FromSeconds(10);
 
     private readonly MessageSocket _socket;
     private readonly VirtioDevice _device;
     private readonly SharedGuest _guest;
     private readonly IDescriptors _os;
+    private readonly TimeProvider _clock;
     private readonly Vring[] _rings;
     private readonly PollEntry[] _entries;
     private readonly int[] _ringOfEntry;
     private readonly int _wake;
+    private readonly Lock _waking = new();
     private MessageSocket? _channel;
     private Feature _features;
     private bool _isBegun;
+    private Deadline? _messageEnds;
     private int _asked;
     private int _askedQueues;
     private volatile bool _ends;
-    private bool _isDisposed;
+    private bool _isDisposed; // by _waking
 
     /// <summary>A backend that has not begun.</summary>
     /// <param name="socket">The connection, taken over.</param>
     /// <param name="device">The device, of this backend alone.</param>
     /// <param name="guest">Receives the guest's memory.</param>
     /// <param name="os">Descriptors.</param>
-    /// <exception cref="InvalidOperationException">No descriptor is to be had.</exception>
-    public VhostUserBackend(Socket socket, VirtioDevice device, SharedGuest guest, IDescriptors os)
+    /// <param name="clock">The clock of what a frontend may take its time for; null: the system's.</param>
+    /// <exception cref="InvalidOperationException">No descriptor is to be had; the connection is closed.</exception>
+    public VhostUserBackend(Socket socket, VirtioDevice device, SharedGuest guest, IDescriptors os, TimeProvider? clock = null)
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(os);
@@ -56,6 +69,7 @@ internal sealed partial class VhostUserBackend : IDisposable
         _device = device;
         _guest = guest;
         _os = os;
+        _clock = clock ?? TimeProvider.System;
         _rings = new Vring[device.Queues];
         for (int i = 0; i < _rings.Length; i++)
         {
@@ -64,11 +78,13 @@ internal sealed partial class VhostUserBackend : IDisposable
 
         _entries = new PollEntry[FixedEntries + _rings.Length];
         _ringOfEntry = new int[_entries.Length];
+        device.RequestsPerService = PerRoundMax;
         device.QueueInterrupt = queue => _rings[queue].Interrupt();
         device.ConfigInterrupt = AnnounceConfig;
         Errno error = os.CreateEvent(out _wake);
         if (error != Errno.None)
         {
+            _socket.Dispose();
             throw new InvalidOperationException($"no event for a guest: {error}");
         }
     }
@@ -99,14 +115,14 @@ internal sealed partial class VhostUserBackend : IDisposable
     public void AnnounceConfig()
     {
         Volatile.Write(ref _asked, 1);
-        _os.Signal(_wake);
+        Wake();
     }
 
     /// <summary>Has a queue served although nobody has kicked it. Any thread.</summary>
     public void AskFor(int queue)
     {
         Interlocked.Or(ref _askedQueues, 1 << queue);
-        _os.Signal(_wake);
+        Wake();
     }
 
     /// <summary>Ends <see cref="Run"/> soon, whatever the frontend does to keep it busy. Any thread.</summary>
@@ -114,7 +130,7 @@ internal sealed partial class VhostUserBackend : IDisposable
     {
         _ends = true;
         _device.Halt();
-        _os.Signal(_wake);
+        Wake();
     }
 
     /// <summary>Serves the frontend until the end.</summary>
@@ -141,18 +157,34 @@ internal sealed partial class VhostUserBackend : IDisposable
     /// <summary>Closes everything; not while <see cref="Run"/> runs.</summary>
     public void Dispose()
     {
-        if (!_isDisposed)
+        LetGo();
+        lock (_waking)
         {
-            _isDisposed = true;
-            LetGo();
-            _os.Close(_wake);
+            if (!_isDisposed)
+            {
+                _isDisposed = true;
+                _os.Close(_wake);
+            }
+        }
+    }
+
+    private void Wake()
+    {
+        // The number of a closed descriptor may be somebody else's file by now.
+        lock (_waking)
+        {
+            if (!_isDisposed)
+            {
+                _os.Signal(_wake);
+            }
         }
     }
 
     private void Round()
     {
         int count = FillEntries(out bool polls);
-        Errno error = _os.Poll(_entries.AsSpan(0, count), polls ? PolledMilliseconds : NeverMilliseconds, out _);
+        int wait = Volatile.Read(ref _askedQueues) != 0 ? AtOnce : polls ? PolledMilliseconds : MillisecondsOfMessage();
+        Errno error = _os.Poll(_entries.AsSpan(0, count), wait, out _);
         if (error is not (Errno.None or Errno.EINTR))
         {
             throw new ProtocolViolationException($"poll of the guest's descriptors failed: {error}");
@@ -171,14 +203,25 @@ internal sealed partial class VhostUserBackend : IDisposable
 
         DoAsked();
         ServeRings(count);
+        Judge();
         if (_entries[0].Ready != PollEvents.None)
         {
             Converse();
         }
+        else if (_messageEnds is Deadline end && end.Left == TimeSpan.Zero)
+        {
+            throw new ProtocolViolationException("a message has begun and does not end");
+        }
+
+        _messageEnds = _socket.IsHalf ? _messageEnds ?? new Deadline(_clock, s_messageTime) : null;
 
         Judge();
         AfterRound?.Invoke();
     }
+
+    /// <summary>For ever, or until the message that has begun must have ended; in steps of a second, for a clock that is moved.</summary>
+    private int MillisecondsOfMessage() =>
+        _messageEnds is Deadline end ? (int)Math.Ceiling(Math.Min(end.Left.TotalMilliseconds, StepMilliseconds)) : NeverMilliseconds;
 
     private int FillEntries(out bool polls)
     {
@@ -201,10 +244,10 @@ internal sealed partial class VhostUserBackend : IDisposable
 
     private void DoAsked()
     {
-        if (Interlocked.Exchange(ref _asked, 0) != 0 && _channel is not null
-            && _channel.Send((uint)VhostUserBackendRequest.ConfigChanged, 0, default) != Errno.None)
+        if (Interlocked.Exchange(ref _asked, 0) != 0 && _channel is not null)
         {
-            throw new ProtocolViolationException("the frontend does not read what it is told on the backend's channel");
+            // Where there is no room it has hundreds of the same still to read; where there is nobody, its own socket will tell.
+            _channel.Send((uint)VhostUserBackendRequest.ConfigChanged, 0, default);
         }
 
         for (uint queues = (uint)Interlocked.Exchange(ref _askedQueues, 0); queues != 0; queues &= queues - 1)
@@ -232,9 +275,9 @@ internal sealed partial class VhostUserBackend : IDisposable
 
     private void Serve(int queue)
     {
-        if (queue < _rings.Length && _rings[queue].IsRunning)
+        if (queue < _rings.Length && _rings[queue].IsRunning && _device.Serve(queue))
         {
-            _device.Serve(queue);
+            Interlocked.Or(ref _askedQueues, 1 << queue);
         }
     }
 
@@ -251,7 +294,7 @@ internal sealed partial class VhostUserBackend : IDisposable
 
     private void Converse()
     {
-        while (EndReason is null && !_ends)
+        for (int i = 0; i < PerRoundMax && EndReason is null && !_ends; i++)
         {
             switch (_socket.TryReceive())
             {

@@ -1,3 +1,4 @@
+using System;
 using System.Threading;
 using LowLevel.Native;
 
@@ -7,8 +8,8 @@ namespace LowLevel.Interop.Virtio;
 /// from the one thread that serves the queues.</summary>
 internal abstract partial class VirtioDevice
 {
-    /// <summary>The driver has accepted features (FEATURES_OK), by the carrier's word; that it is ready (DRIVER_OK) shows when a queue starts, and
-    /// what may be configured only before that comes between. False, and nothing changed: not with these features.</summary>
+    /// <summary>What the driver has accepted, by the carrier's word. DRIVER_OK is for as long as a queue runs: what a driver may change only
+    /// before it can be changed by the next one. False, and nothing changed: not with these features.</summary>
     public bool TryBegin(Feature features)
     {
         lock (_control)
@@ -26,7 +27,7 @@ internal abstract partial class VirtioDevice
 
     /// <summary>Whoever serves a queue leaves it after the request at hand, and nothing is taken any more: a driver that publishes faster than
     /// it is served holds nobody up. For good. Any thread.</summary>
-    public void Halt() => _stopping = true;
+    public void Halt() => _isHalted = true;
 
     /// <summary>Other guest memory, or none: every queue is stopped.</summary>
     public void SetMemory(GuestMemory memory)
@@ -62,13 +63,12 @@ internal abstract partial class VirtioDevice
                 return ProtocolFault.QueuePlacement;
             }
 
-            Interlocked.Or(ref _status, (int)DeviceStatus.DriverOk);
-
             // What was completed is on the ring; whoever restarts a device that was lost has nothing else to go by.
             ushort used = ring.UsedIndex;
             _chains[queue] = new DescriptorChain(size);
             _queues[queue] = new DeviceQueue(
                 _memory, ring, (Features & Feature.EventIndex) != 0, (Features & Feature.IndirectDescriptors) != 0, availableIndex, used);
+            Interlocked.Or(ref _status, (int)DeviceStatus.DriverOk);
             OnQueueStarted(queue, unchecked((ushort)(availableIndex - used)));
             return ProtocolFault.None;
         }
@@ -82,6 +82,11 @@ internal abstract partial class VirtioDevice
         {
             ushort next = _queues[queue]?.AvailableIndex ?? 0;
             _queues[queue] = null;
+            if (Array.TrueForAll(_queues, static one => one is null))
+            {
+                Interlocked.And(ref _status, (int)~DeviceStatus.DriverOk);
+            }
+
             return next;
         }
     }

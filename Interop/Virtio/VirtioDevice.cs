@@ -53,6 +53,7 @@ internal abstract partial class VirtioDevice
     private readonly int[] _service;
     private readonly Signal _left = new();
     private volatile bool _stopping;
+    private volatile bool _isHalted;
     private int _status;
 
     /// <summary>A device in reset.</summary>
@@ -97,11 +98,14 @@ internal abstract partial class VirtioDevice
     /// <summary>Number of queue numbers.</summary>
     public int Queues => _sizes.Length;
 
+    /// <summary>The most requests of one service, for whoever has more to do than to serve one queue; else a queue is served until it is empty.</summary>
+    public int RequestsPerService { get; set; } = int.MaxValue;
+
     /// <summary>Guest memory.</summary>
     protected GuestMemory Memory => _memory;
 
     /// <summary>Whether the driver may expect service.</summary>
-    protected bool IsLive => (Status & (DeviceStatus.DriverOk | DeviceStatus.NeedsReset)) == DeviceStatus.DriverOk && !_stopping;
+    protected bool IsLive => (Status & (DeviceStatus.DriverOk | DeviceStatus.NeedsReset)) == DeviceStatus.DriverOk && !_stopping && !_isHalted;
 
     /// <summary>The driver adds status bits. FEATURES_OK is taken only if every accepted feature was offered and VERSION_1 is
     /// among them (2.2.1, 6.2).</summary>
@@ -163,32 +167,34 @@ internal abstract partial class VirtioDevice
         }
     }
 
-    /// <summary>Serves a queue until it is empty. Any thread; a thread that finds another one at it leaves the work to that
-    /// one.</summary>
-    public void Serve(int queue)
+    /// <summary>Serves a queue until it is empty, or <see cref="RequestsPerService"/> are served. Any thread; a thread that finds another one
+    /// at it leaves the work to that one.</summary>
+    /// <returns>True: there may be more, and the driver was not asked to say so.</returns>
+    public bool Serve(int queue)
     {
         if (unchecked((uint)queue) >= (uint)_queues.Length)
         {
             Break(ProtocolFault.QueueUnknown);
-            return;
+            return false;
         }
 
         if ((Status & DeviceStatus.DriverOk) == 0)
         {
             Break(ProtocolFault.NotifiedTooEarly);
-            return;
+            return false;
         }
 
         if (Interlocked.Increment(ref _service[queue]) != 1)
         {
-            return;
+            return false;
         }
 
         int calls;
+        bool isMore;
         do
         {
             calls = Volatile.Read(ref _service[queue]);
-            ServeOnce(queue);
+            isMore = ServeOnce(queue);
         }
         while (Interlocked.Add(ref _service[queue], -calls) != 0);
 
@@ -196,6 +202,8 @@ internal abstract partial class VirtioDevice
         {
             _left.Set();
         }
+
+        return isMore;
     }
 
     /// <summary>Stops every queue and forgets everything. False: a thread is still serving; the device takes nothing new, and
@@ -289,19 +297,21 @@ internal abstract partial class VirtioDevice
         return SplitRing.TryMap(_memory, size, addresses, out ring) ? ProtocolFault.None : ProtocolFault.QueuePlacement;
     }
 
-    private void ServeOnce(int queue)
+    private bool ServeOnce(int queue)
     {
         if (!IsLive || _queues[queue] is not DeviceQueue ring || _chains[queue] is not DescriptorChain chain)
         {
-            return;
+            return false;
         }
 
+        int left = RequestsPerService;
         BeforeServing(queue, ring);
         do
         {
             ring.DisableNotifications();
-            while (IsLive && ring.TryTake(chain))
+            while (left > 0 && IsLive && ring.TryTake(chain))
             {
+                left--;
                 if (Handle(queue, chain, out uint written))
                 {
                     ring.Complete(chain.Head, written);
@@ -309,13 +319,15 @@ internal abstract partial class VirtioDevice
                 }
             }
         }
-        while (ring.EnableNotifications() && IsLive);
+        while (left > 0 && ring.EnableNotifications() && IsLive);
 
         if (ring.Fault != ChainFault.None && ChainFault == ChainFault.None)
         {
             ChainFault = ring.Fault;
             Break(ProtocolFault.Chain);
         }
+
+        return left == 0;
     }
 
     /// <summary>The driver cannot be worked with: NEEDS_RESET, and no queue is served until then (2.1.1). A notification that came
