@@ -3,6 +3,7 @@ using System.Globalization;
 using System.IO;
 using System.Threading;
 using LowLevel.Interop.Linux;
+using LowLevel.Interop.VhostUser;
 using LowLevel.Native;
 
 namespace LowLevel.Allocator;
@@ -89,6 +90,11 @@ internal sealed class ArenaMemory : IDisposable
             if (options.Backing == ArenaBacking.Memfd)
             {
                 Require(os.CreateMemfd(options.Name, bytes, out memfd), "memfd_create", bytes);
+                if (options.Host is not null)
+                {
+                    Errno prepared = SharedMemoryFile.Prepare(LinuxDescriptors.Instance, ref memfd, out string call);
+                    Require(prepared, call, bytes);
+                }
             }
 
             Errno errno = MapArena(os, bytes, MemoryProtection.ReadWrite, out arena);

@@ -1,5 +1,6 @@
 using System;
 using System.Globalization;
+using System.Text;
 using LowLevel.Interop.Linux;
 using LowLevel.Native;
 
@@ -119,7 +120,11 @@ internal sealed record ArenaPlan
             Check(
                 aeration.Context != AerationContext.FreeingThread, "Aeration.Context", aeration.Context,
                 "Worker: a host in another process cannot be serviced by the freeing thread");
-            Check(false, "Host", options.Host, "null: this version has its host in process only");
+            Check(
+                options.Host.StartsWith(HostLink.UnixScheme, StringComparison.Ordinal)
+                    && Encoding.UTF8.GetByteCount(options.Host.AsSpan(HostLink.UnixScheme.Length)) is >= 1 and <= HostLink.PathBytesMax,
+                "Host", options.Host, "null, or unix: and the path of the host's socket, 1 to 107 bytes");
+            Check(aeration.Dialect == ReportingDialect.Standard, "Aeration.Dialect", aeration.Dialect, "Standard: the series' own dialect is on no wire");
         }
     }
 

@@ -125,8 +125,12 @@ public sealed class PageArenaOptions
     /// driver then negotiates PAGE_POISON, and the host keeps such blocks unless the value is 0. Null: freed memory is left as it is.</summary>
     public uint? PoisonValue { get; set; }
 
-    /// <summary>Where the host is. Null: in this process, the only one that this version reaches; with any other,
-    /// <see cref="AerationContext.FreeingThread"/> is refused first, because a foreign host cannot be serviced inline.</summary>
+    /// <summary>Where the host is. Null: in this process. "unix:PATH": the process that listens there (vhost-user; LowLevel.Host is one), from whose budget
+    /// this arena then lives: it is asked for memory when others need it, and takes it back when it runs out. With <see cref="ArenaBacking.Memfd"/>
+    /// the host drops free memory by holes in the shared file, and is believed with its contents, as a hypervisor is; with
+    /// <see cref="ArenaBacking.Anonymous"/> it gets no memory, directs and counts, and this process drops. A host that is not there, or goes away, is tried
+    /// again by and by; treatment goes on without it. Not with <see cref="AerationContext.FreeingThread"/>, which cannot serve a host elsewhere, nor with
+    /// <see cref="ReportingDialect.Hints"/>.</summary>
     public string? Host { get; set; }
 
     /// <summary>The name that smaps shows as [anon:name], 1 to 74 printable characters without spaces and []\$`. Default "lowlevel-arena".</summary>

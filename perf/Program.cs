@@ -27,6 +27,9 @@ internal static class Program
         new ScaleCommand(),
         new HeapCommand(),
         new BenchCommand(),
+        new RingCommand(),
+        new ShrinkCommand(),
+        new GuestsCommand(),
         new MapCommand(),
         new TraceCommand(),
         new StressCommand(),
@@ -46,6 +49,8 @@ internal static class Program
         new PeersChildCommand(),
         new HeapWasteChildCommand(),
         new TraceChildCommand(),
+        new RingChildCommand(),
+        new ShrinkChildCommand(),
     ];
 
     private static int Main(string[] args) => Run(args, Console.Out, Console.Error);

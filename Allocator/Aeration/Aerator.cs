@@ -91,6 +91,12 @@ public sealed class Aerator
         }
     }
 
+    /// <summary>Whether the host is there (<see cref="PageArenaOptions.Host"/>); true for the one in this process. A hint.</summary>
+    public bool IsHostConnected => _link?.IsHostConnected ?? false;
+
+    /// <summary>Why the host is not there, for people to read; null while it is, and before it was tried.</summary>
+    public string? HostFailure => _link?.HostFailure;
+
     internal ulong InflatedPages => _link?.InflatedPages ?? 0;
 
     /// <summary>The balloon of this arena, once started.</summary>

@@ -34,6 +34,9 @@ internal interface ITreatmentDevice : IDisposable
     /// <see cref="TryRestart"/>.</summary>
     int InFlightMax => 1;
 
+    /// <summary>Whether the next batch may go out in this slot. A device that others stand in for has slots that are theirs.</summary>
+    bool Takes(int slot) => true;
+
     /// <summary>Whether the device needs <see cref="TryRestart"/> before it can take anything: it was reset, broke the protocol, or was
     /// never started. A device that is in order and merely takes no reports is not restarted again and again.</summary>
     bool IsOutOfService => Capacity <= 0;

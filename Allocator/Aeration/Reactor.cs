@@ -141,15 +141,21 @@ internal sealed class Reactor
         return !HasQuarantine;
     }
 
-    /// <summary>Whether the device can take a batch, and every batch is empty. Nothing is in flight.</summary>
+    /// <summary>Whether the device can take a batch. Nothing is in flight; what is quarantined stays in its slots until it is let go, and
+    /// treatment goes on beside it where the device has others.</summary>
     private bool MayBegin()
     {
-        if ((HasQuarantine && !TryReleaseQuarantine(TimeSpan.Zero)) || (_device.IsOutOfService && !_device.TryRestart()) || _device.Capacity <= 0)
+        if (HasQuarantine)
+        {
+            TryReleaseQuarantine(TimeSpan.Zero);
+        }
+
+        if ((_device.IsOutOfService && !_device.TryRestart()) || _device.Capacity <= 0)
         {
             return false;
         }
 
-        if (_batches.Length != _device.InFlightMax)
+        if (!HasQuarantine && _batches.Length != _device.InFlightMax)
         {
             _batches = new Batch[_device.InFlightMax];
             for (int slot = 0; slot < _batches.Length; slot++)
@@ -158,7 +164,7 @@ internal sealed class Reactor
             }
         }
 
-        return true;
+        return NextEmpty() is not null;
     }
 
     /// <summary>A batch is being built or is in flight: one of the references.</summary>
@@ -184,9 +190,8 @@ internal sealed class Reactor
     /// <summary>Batches out until nothing more is to be had or the device has enough. False: one could not be published, and is lost.</summary>
     private bool FillAndReact(IBatchSource source)
     {
-        while (_inFlight < _batches.Length && _device.Capacity > 0)
+        while (_device.Capacity > 0 && NextEmpty() is Batch batch)
         {
-            Batch batch = NextEmpty();
             batch.Limit(_device.Capacity);
             _marks.Follow(batch.Capacity);
             Begin(Stage.Fill);
@@ -207,17 +212,18 @@ internal sealed class Reactor
         return true;
     }
 
-    private Batch NextEmpty()
+    /// <summary>An empty batch in a slot that the device takes; null: it has enough.</summary>
+    private Batch? NextEmpty()
     {
         foreach (Batch batch in _batches)
         {
-            if (batch.Count == 0)
+            if (batch.Count == 0 && _device.Takes(batch.Slot))
             {
                 return batch;
             }
         }
 
-        throw new InvalidOperationException($"no batch is empty, although only {_inFlight} of {_batches.Length} are in flight");
+        return null;
     }
 
     /// <summary>Tells the device. False: it would not hear; the batch is raw again.</summary>

@@ -8,6 +8,8 @@ namespace LowLevel.Allocator;
 /// <param name="WatchesMemory">Whether passes look at the cgroup's limit and the pressure; a test that counts epochs wants no machine's.</param>
 internal sealed record TreatmentSeams(Func<PageArena, PageArenaOptions, IBalloonLink> Balloon, bool HasWorker, bool WatchesMemory = false)
 {
-    /// <summary>The in-process balloon, a worker thread, and an eye on memory.</summary>
-    public static TreatmentSeams Default { get; } = new(BalloonLink.Create, HasWorker: true, WatchesMemory: true);
+    /// <summary>The balloon in process, or of the host that the options name, a worker thread, and an eye on memory.</summary>
+    public static TreatmentSeams Default { get; } = new(
+        static (arena, options) => options.Host is null ? BalloonLink.Create(arena, options) : HostLink.Create(arena, options),
+        HasWorker: true, WatchesMemory: true);
 }

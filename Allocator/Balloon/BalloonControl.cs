@@ -11,8 +11,8 @@ namespace LowLevel.Allocator;
 /// </code></summary>
 internal sealed class BalloonControl
 {
-    /// <summary>Page numbers of one inflate or deflate request: one MiB.</summary>
-    public const int PageNumbersMax = 256;
+    /// <summary>Page numbers of one inflate or deflate request: a block of the largest order.</summary>
+    public const int PageNumbersMax = (int)PageblockLimits.PagesPerMaxBlock;
 
     /// <summary>Entries of the statistics buffer.</summary>
     public const int StatisticsMax = 10;

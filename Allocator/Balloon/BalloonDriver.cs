@@ -13,7 +13,7 @@ namespace LowLevel.Allocator;
 /// serialise among themselves. Interrupts only wake threads up; whatever they say is looked up on the rings.</summary>
 internal sealed partial class BalloonDriver : ITreatmentDevice
 {
-    /// <summary>Requests of one <see cref="Service"/>: 16 MiB, so that nobody waits long for its lock.</summary>
+    /// <summary>Requests of one <see cref="Service"/>: 64 MiB, so that nobody waits long for its lock.</summary>
     private const int ServiceRequestsMax = 16;
 
     private const int TargetOffset = 0;
@@ -170,6 +170,10 @@ internal sealed partial class BalloonDriver : ITreatmentDevice
         return true;
     }
 
+    /// <summary>Takes the device out of service; <see cref="TryRestart"/> brings it back.</summary>
+    /// <returns>Whether it has acknowledged the reset.</returns>
+    public bool TryTakeDown(TimeSpan timeout) => TryStop(new Deadline(_options.Clock, timeout));
+
     /// <summary>Moves the balloon towards what the host wants, and answers the statistics queue. Bounded; never waits for the
     /// device. For a worker thread that <see cref="WorkArrived"/> woke.</summary>
     /// <returns>True: there is more to do at once; call again.</returns>
@@ -201,7 +205,7 @@ internal sealed partial class BalloonDriver : ITreatmentDevice
     }
 
     /// <summary>Memory is short: gives at least so many pages back from the balloon, if it holds them and the device agreed to that
-    /// (DEFLATE_ON_OOM); at most 16 MiB that the device has not answered for. Any thread without a zone lock.</summary>
+    /// (DEFLATE_ON_OOM); at most 64 MiB that the device has not answered for. Any thread without a zone lock.</summary>
     /// <returns>Pages that the arena has got back by the time it returns.</returns>
     public uint Deflate(uint pages)
     {

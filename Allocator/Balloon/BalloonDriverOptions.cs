@@ -32,6 +32,9 @@ internal sealed record BalloonDriverOptions
     /// accepted; with a value, reporting is accepted only together with it.</summary>
     public uint? PoisonValue { get; init; }
 
+    /// <summary>Accept PAGE_REPORTING.</summary>
+    public bool UseReporting { get; init; } = true;
+
     /// <summary>Accept INDIRECT_DESC.</summary>
     public bool UseIndirect { get; init; } = true;
 

@@ -18,7 +18,7 @@ internal static class BalloonFeatures
         // Contents that must not change need a host that knows the value; without one there are no reports (5.5.6.7.1).
         features |= options.PoisonValue is not null ? offered & Feature.PagePoison : 0;
         bool contentsAreSafe = options.PoisonValue is null || (features & Feature.PagePoison) != 0;
-        bool hasQueue = transport.QueueSizeMax(BalloonLimits.ReportingQueue) > 0;
+        bool hasQueue = options.UseReporting && transport.QueueSizeMax(BalloonLimits.ReportingQueue) > 0;
         return features | (contentsAreSafe && hasQueue ? offered & Feature.PageReporting : 0);
     }
 }

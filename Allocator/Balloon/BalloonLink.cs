@@ -39,19 +39,11 @@ internal sealed class BalloonLink : IBalloonLink
 
     /// <summary>Sets up driver and host over an arena and brings the device into service (DRIVER_OK), before any free can notify it.</summary>
     /// <exception cref="InvalidOperationException">The device refused; it is in this process, so that is a fault of ours.</exception>
-    public static IBalloonLink Create(PageArena arena, PageArenaOptions options)
+    public static BalloonLink Create(PageArena arena, PageArenaOptions options)
     {
         AerationOptions aeration = options.Aeration;
         ArenaMemory memory = arena.Memory;
-        BalloonDriverOptions wanted = new()
-        {
-            WantedCapacity = aeration.ReactorCapacity,
-            ReportsInFlight = InFlight(aeration),
-            Dialect = aeration.Dialect == ReportingDialect.Hints ? ReportDialect.Hints : ReportDialect.Standard,
-            PoisonValue = options.PoisonValue,
-            Clock = aeration.Clock,
-            ResetTimeout = aeration.HostTimeout,
-        };
+        BalloonDriverOptions wanted = DriverOptions(options);
         BalloonDeviceOptions offered = new();
         if (options.PoisonValue is not (null or 0))
         {
@@ -75,6 +67,17 @@ internal sealed class BalloonLink : IBalloonLink
 
         return new BalloonLink(balloon);
     }
+
+    /// <summary>What the driver asks for, wherever the host is.</summary>
+    internal static BalloonDriverOptions DriverOptions(PageArenaOptions options) => new()
+    {
+        WantedCapacity = options.Aeration.ReactorCapacity,
+        ReportsInFlight = InFlight(options.Aeration),
+        Dialect = options.Aeration.Dialect == ReportingDialect.Hints ? ReportDialect.Hints : ReportDialect.Standard,
+        PoisonValue = options.PoisonValue,
+        Clock = options.Aeration.Clock,
+        ResetTimeout = options.Aeration.HostTimeout,
+    };
 
     /// <summary>How many batches may be with the host at one time. Two, so that it has the next one when it is done with one; up to eight
     /// where batches are short, because the worker is woken once for all but one of them, and a wake-up costs both sides more than a

@@ -14,6 +14,12 @@ internal interface IBalloonLink
     /// <summary>What host and device have failed to do since the start; batches are the reactor's to count. Any thread.</summary>
     HostFaults Faults => default;
 
+    /// <summary>Whether there is a host. Any thread.</summary>
+    bool IsHostConnected => true;
+
+    /// <summary>Why there is none; null where there is one, or none was tried. Any thread.</summary>
+    string? HostFailure => null;
+
     /// <summary>Called, from whatever thread, when the host wants something; cheap.</summary>
     Action? WorkArrived { get; set; }
 

@@ -19,7 +19,7 @@ namespace LowLevel.Allocator;
 internal sealed class PageBalloon
 {
     /// <summary>The largest block: it must fit into one request.</summary>
-    private static readonly Order OrderMax = new(8);
+    private static readonly Order OrderMax = new(PageblockLimits.MaxOrder);
 
     private readonly BalloonControl _control;
     private readonly IBalloonPages _pages;

@@ -31,6 +31,10 @@ internal sealed record BalloonDeviceOptions
 
     /// <summary>The most blocks of one report that the device acts on.</summary>
     public int ReportCapacity { get; init; } = 1024;
+
+    /// <summary>Until a target is set, the driver's own word is the target: a host that begins anew does not have a driver that kept its balloon
+    /// empty it, only to fill it again.</summary>
+    public bool AdoptsActual { get; init; }
 }
 
 /// <summary>What a balloon device has done since it was made. Reports and refusals are counts, the rest pages of 4 KiB.</summary>
@@ -61,6 +65,7 @@ internal sealed class BalloonDevice : VirtioDevice
     private readonly BalloonStatisticsStore _statistics = new();
     private BalloonConfig _config;
     private uint _generation;
+    private volatile bool _isAimed;
     private int _targetIsUntold;
     private int _statisticsWanted;
     private int _heldStatistics = -1;
@@ -119,6 +124,7 @@ internal sealed class BalloonDevice : VirtioDevice
     /// <summary>Sets what the host wants in the balloon, in 4 KiB pages, and tells the driver. Any thread.</summary>
     public void SetTarget(uint pages)
     {
+        _isAimed = true;
         Volatile.Write(ref _config.NumPages, pages);
         Interlocked.Increment(ref _generation);
         Interlocked.Exchange(ref _targetIsUntold, 1);
@@ -145,9 +151,14 @@ internal sealed class BalloonDevice : VirtioDevice
         {
             case 4:
                 Volatile.Write(ref _config.Actual, value);
+                if (_options.AdoptsActual && !_isAimed)
+                {
+                    Volatile.Write(ref _config.NumPages, value);
+                }
+
                 break;
-            case 12 when (OfferedFeatures & Feature.PagePoison) != 0 && (Status & DeviceStatus.DriverOk) == 0:
-                // It stands from DRIVER_OK on: pages were kept by it. Some frontends say what was accepted only then.
+            case 12 when ((Status == 0 ? OfferedFeatures : Features) & Feature.PagePoison) != 0 && (Status & DeviceStatus.DriverOk) == 0:
+                // It stands from DRIVER_OK on: pages were kept by it. A carrier that keeps the status says only then what was accepted.
                 Volatile.Write(ref _config.PoisonVal, value);
                 break;
             default:

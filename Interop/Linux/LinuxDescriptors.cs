@@ -286,33 +286,33 @@ internal sealed class LinuxDescriptors : IDescriptors
     private static Errno LastError => (Errno)Marshal.GetLastSystemError();
 
     /// <summary>struct iovec.</summary>
-    private unsafe struct Vector
+    private struct Vector
     {
-        public byte* Base;
+        public unsafe byte* Base;
         public nuint Length;
     }
 
     /// <summary>struct msghdr; musl's counts are 32 bits with padding behind, which is the same on a little-endian machine.</summary>
-    private unsafe struct MessageHeader
+    private struct MessageHeader
     {
-        public void* Name;
+        public unsafe void* Name;
         public nuint NameLength;
-        public Vector* Vectors;
+        public unsafe Vector* Vectors;
         public nuint VectorCount;
-        public ControlMessage* Control;
+        public unsafe ControlMessage* Control;
         public nuint ControlLength;
         public nint Flags;
     }
 
     /// <summary>struct cmsghdr and the files behind it.</summary>
-    private unsafe struct ControlMessage
+    private struct ControlMessage
     {
         public const int HeaderBytes = 16;
 
         public nuint Length;
         public int Level;
         public int Type;
-        public fixed int Files[IDescriptors.FilesMax];
+        public unsafe fixed int Files[IDescriptors.FilesMax];
     }
 
     /// <summary>libc, under its own names. fcntl, open and syscall are variadic in C; on x86_64 and arm64 Linux their arguments are passed as

@@ -167,7 +167,7 @@ internal sealed class MemoryTable : IDisposable
         if (!isSound)
         {
             throw new ProtocolViolationException(Say(
-                $"region of 0x{region.Bytes:x} bytes at guest address 0x{region.GuestAddress:x}, file offset 0x{region.MmapOffset:x}: it is empty, wraps, or its offset is no page"));
+                $"region of 0x{region.Bytes:x} bytes at 0x{region.GuestAddress:x}, offset 0x{region.MmapOffset:x}: it is empty, wraps, or its offset is no page"));
         }
 
         Errno error = _descriptors.SealSize(file, final: false);

@@ -121,6 +121,7 @@ internal sealed partial class VhostUserBackend
         }
 
         ProtocolFeatures = features;
+        ProtocolFeaturesSet?.Invoke(features);
     }
 
     private void ChangeMemory(VhostUserRequest request)

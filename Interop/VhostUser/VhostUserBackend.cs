@@ -104,6 +104,9 @@ internal sealed partial class VhostUserBackend : IDisposable
     /// <summary>Whether it ended because the frontend broke the protocol.</summary>
     public bool WasCutOff { get; private set; }
 
+    /// <summary>Called in the serving thread when the frontend has said which protocol features it takes, before anything is done by them.</summary>
+    public Action<VhostUserProtocolFeature>? ProtocolFeaturesSet { get; set; }
+
     /// <summary>Called in the serving thread after each round of work: whoever wants may look at the device there, and throw
     /// <see cref="ProtocolViolationException"/> to cut the guest off.</summary>
     public Action? AfterRound { get; set; }

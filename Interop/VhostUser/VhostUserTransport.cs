@@ -184,32 +184,29 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
         {
             // Nothing was shared over this connection: a device that was not begun is in reset. One of an earlier connection may not be.
             Array.Clear(_queues);
-            Volatile.Write(ref _status, 0);
-            return IsAlone;
+            return TryAcknowledge();
         }
 
         bool hasParted = _session is not null && _frontend!.TryPart(deadline);
         Close();
-        return IsAlone || (hasParted && BecomesAlone(deadline));
+        if (hasParted)
+        {
+            WaitUntilAlone(deadline);
+        }
+
+        return TryAcknowledge();
     }
 
     /// <summary>Closes the connection.</summary>
     public void Dispose() => Close();
 
     /// <summary>A process that ends closes its socket a moment before the last of its files.</summary>
-    private bool BecomesAlone(in Deadline deadline)
+    private void WaitUntilAlone(in Deadline deadline)
     {
-        while (!IsAlone)
+        while (!IsAlone && deadline.Left != TimeSpan.Zero)
         {
-            if (deadline.Left == TimeSpan.Zero)
-            {
-                return false;
-            }
-
             _os.Poll([], LookAgainMilliseconds, out _);
         }
-
-        return true;
     }
 
     private bool HasWhatItNeeds(VhostUserFrontend frontend)
@@ -238,11 +235,7 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
 
         session.Interrupt = queue => QueueInterrupt?.Invoke(queue);
         session.ConfigChanged = OnConfigChanged;
-        session.Ended = () =>
-        {
-            frontend.IsGone();
-            OnEnded();
-        };
+        session.Ended = OnEnded;
         session.Start();
         for (int queue = 0; queue < _queues.Length; queue++)
         {
@@ -302,7 +295,12 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
             return true;
         }
 
-        OnEnded();
+        // What was said over a connection that another thread has closed meanwhile says nothing of the next.
+        if (frontend is not null && ReferenceEquals(frontend, _frontend))
+        {
+            OnEnded();
+        }
+
         return false;
     }
 
@@ -316,11 +314,24 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
     /// <summary>The backend is gone, or of no use: whoever waits for it should not.</summary>
     private void OnEnded()
     {
+        _frontend?.Fail("the backend has closed the connection");
         Failure = _frontend?.Failure ?? Failure ?? "there is no connection";
         Interlocked.Or(ref _status, (int)DeviceStatus.NeedsReset);
         ConfigInterrupt?.Invoke();
     }
 
+    private bool TryAcknowledge()
+    {
+        if (!IsAlone)
+        {
+            return false;
+        }
+
+        Volatile.Write(ref _status, 0);
+        return true;
+    }
+
+    /// <summary>Closes the connection. A driver that was in service sees until it resets that it is not any more, whatever is connected to next.</summary>
     private void Close()
     {
         Failure = _frontend?.Failure ?? Failure;
@@ -329,6 +340,9 @@ internal sealed class VhostUserTransport : IVirtioTransport, IDisposable
         _frontend?.Dispose();
         _frontend = null;
         Array.Clear(_queues);
-        Volatile.Write(ref _status, 0);
+        if (Status != 0)
+        {
+            Interlocked.Or(ref _status, (int)DeviceStatus.NeedsReset);
+        }
     }
 }

@@ -8,8 +8,8 @@ namespace LowLevel.Interop.Virtio;
 /// from the one thread that serves the queues.</summary>
 internal abstract partial class VirtioDevice
 {
-    /// <summary>What the driver has accepted, by the carrier's word. DRIVER_OK is for as long as a queue runs: what a driver may change only
-    /// before it can be changed by the next one. False, and nothing changed: not with these features.</summary>
+    /// <summary>What the driver has accepted, by the carrier's word. DRIVER_OK is for as long as a queue runs, and with the last queue the
+    /// driver is gone: the next one may say anew what it can say only before. False, and nothing changed: not with these features.</summary>
     public bool TryBegin(Feature features)
     {
         lock (_control)
@@ -68,7 +68,7 @@ internal abstract partial class VirtioDevice
             _chains[queue] = new DescriptorChain(size);
             _queues[queue] = new DeviceQueue(
                 _memory, ring, (Features & Feature.EventIndex) != 0, (Features & Feature.IndirectDescriptors) != 0, availableIndex, used);
-            Interlocked.Or(ref _status, (int)DeviceStatus.DriverOk);
+            Interlocked.Or(ref _status, (int)AllSteps);
             OnQueueStarted(queue, unchecked((ushort)(availableIndex - used)));
             return ProtocolFault.None;
         }
@@ -86,7 +86,7 @@ internal abstract partial class VirtioDevice
             _queues[queue] = null;
             if (!isForNow && Array.TrueForAll(_queues, static one => one is null))
             {
-                Interlocked.And(ref _status, (int)~DeviceStatus.DriverOk);
+                Interlocked.And(ref _status, (int)~AllSteps);
             }
 
             return next;

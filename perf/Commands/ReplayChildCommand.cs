@@ -15,6 +15,7 @@ internal sealed class ReplayChildCommand : ICommand
         using var side = new ChildSide();
         ReplayPlan plan = ReplayPlan.Read(arguments);
         ReplayCell cell = ReplayCell.Read(arguments);
+        GuestRole role = GuestRole.Read(arguments);
         arguments.End();
 
         // The code is compiled on a short piece of the curve in an arena that is gone before the baseline is taken.
@@ -29,8 +30,8 @@ internal sealed class ReplayChildCommand : ICommand
         HostWarmth.Warm(plan.Curve.PeakBytes);
         ChildSide.Say("warm");
         ChildSide.Await("go");
-        using PageArena arena = PageArena.Create(cell.Options(plan.Speed));
-        var replay = new DemandLoad(arena, plan.Curve, plan.Scale, plan.Threads, plan.Seed);
+        using PageArena arena = PageArena.Create(role.Apply(cell.Options(plan.Speed)));
+        var replay = new DemandLoad(arena, role.Apply(plan.Curve), plan.Scale, plan.Threads, plan.Seed);
         TimeSpan processor = Environment.CpuUsage.TotalTime;
         ChildSide.Say("start");
         DemandOutcome outcome = replay.Run(() => ChildSide.Say("live", replay.LiveBytes));

@@ -41,12 +41,12 @@ internal sealed class ReplayPlan
 
     public ulong Seed { get; }
 
-    public static ReplayPlan Read(Arguments arguments)
+    public static ReplayPlan Read(Arguments arguments, double usualScale = 1.0 / 8, int threads = 2)
     {
         string path = DemandFiles.Read(arguments);
-        double scale = arguments.Number("scale", 1.0 / 8, 1.0 / 1024, 4);
+        double scale = arguments.Number("scale", usualScale, 1.0 / 1024, 4);
         double speed = arguments.Number("speed", 60, 1, 1000);
-        int threads = arguments.Integer("threads", 2, 1, 64);
+        threads = arguments.Integer("threads", threads, 1, 64);
         var seed = (ulong)arguments.Integer("seed", 1, 0, int.MaxValue);
         double until = arguments.Flag("table") ? arguments.Number("table-seconds", 720, 1, 1e8) : double.MaxValue;
         DemandCurve trace = DemandCurve.Load(path).Until(until);

@@ -100,6 +100,33 @@ internal sealed class DemandCurve
     public DemandCurve Scaled(double scale, double speed) =>
         new([.. Steps.Select(s => new DemandStep(s.Seconds / speed, (long)(s.UsedBytes * scale), (long)(s.CacheBytes * scale)))]);
 
+    /// <summary>The same curve begun at a share of its length, 0 to 1, and gone on with at its start: another program with the same demand at other
+    /// times.</summary>
+    public DemandCurve Shifted(double share)
+    {
+        double from = share * Seconds;
+        int next = 0;
+        while (next < Steps.Count - 1 && Steps[next].Seconds < from)
+        {
+            next++;
+        }
+
+        if (next == 0)
+        {
+            return this;
+        }
+
+        // The last step lasts no time; in its place stands what the curve begins with.
+        List<DemandStep> steps = [Steps[next - 1] with { Seconds = 0 }];
+        steps.AddRange(Steps.Skip(next).Take(Steps.Count - 1 - next).Where(s => s.Seconds > from).Select(s => s with { Seconds = s.Seconds - from }));
+        steps.AddRange(Steps.Take(next).Select(s => s with { Seconds = s.Seconds + Seconds - from }));
+        steps.Add(steps[^1] with { Seconds = Seconds });
+        return new DemandCurve([.. steps.DistinctBy(s => s.Seconds)]);
+    }
+
+    /// <summary>What is used at a second of the curve.</summary>
+    public long UsedAt(double seconds) => Steps.LastOrDefault(s => s.Seconds <= seconds).UsedBytes;
+
     /// <summary>Its beginning: what is in use at that second ends it.</summary>
     public DemandCurve Until(double seconds)
     {

@@ -44,7 +44,10 @@ public sealed class ArenaPlanTests
         ("Aeration.Delay", o => o.Aeration.Delay = TimeSpan.MaxValue, TimeSpan.MaxValue, "0 to 1 day"),
         ("Aeration.HostTimeout", o => o.Aeration.HostTimeout = TimeSpan.Zero, TimeSpan.Zero, "1 ms to 10 minutes"),
         ("Aeration.HostTimeout", o => o.Aeration.HostTimeout = TimeSpan.FromHours(1), TimeSpan.FromHours(1), "1 ms to 10 minutes"),
-        ("Host", o => o.Host = "unix:x", "unix:x", "null"),
+        ("Host", o => o.Host = "unix:", "unix:", "null, or unix:"),
+        ("Host", o => o.Host = "/run/x", "/run/x", "null, or unix:"),
+        ("Host", o => o.Host = "unix:" + new string('x', 108), "unix:" + new string('x', 108), "1 to 107 bytes"),
+        ("Aeration.Dialect", o => (o.Host, o.Aeration.Dialect) = ("unix:x", ReportingDialect.Hints), ReportingDialect.Hints, "Standard"),
         ("Aeration.Context", o => (o.Host, o.Aeration.Context) = ("unix:x", AerationContext.FreeingThread), AerationContext.FreeingThread, "another process"),
     ];
 

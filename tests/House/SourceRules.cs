@@ -133,7 +133,7 @@ internal static class SourceRules
         {
             string target = reference.Groups[1].Value.Replace('\\', '/');
             int layer = Array.FindLastIndex(Layers, l => target.Contains(l.Folder, StringComparison.Ordinal));
-            bool nested = target.EndsWith("../LowLevel.Allocator.csproj", StringComparison.Ordinal);
+            bool nested = target is "../LowLevel.Allocator.csproj" or "../LowLevel.Interop.csproj";
             if (generator || (!nested && (layer < 0 || layer > own || (layer == own && own <= Adapter))))
             {
                 yield return $"{Place(path, text, reference.Index)}: {target} is not below this project";

@@ -5,17 +5,28 @@ using LowLevel.Native;
 
 namespace LowLevel.Tests.Allocator.Balloon;
 
-/// <summary>An arena that hands out blocks from page 0 upwards and keeps account of them.</summary>
+/// <summary>An arena that hands out blocks from its first page upwards and keeps account of them.</summary>
 internal sealed class FakePages : IBalloonPages
 {
     private readonly Dictionary<Pfn, Order> _taken = [];
     private uint _next;
+    private int _portion;
+
+    /// <summary>The first page, a multiple of the largest block.</summary>
+    public uint First
+    {
+        get;
+        init => _next = field = value;
+    }
 
     /// <summary>Pages that may be taken altogether.</summary>
     public uint Limit { get; set; } = 2048;
 
     /// <summary>Larger blocks are not to be had.</summary>
     public int OrderMax { get; set; } = 10;
+
+    /// <summary>After so many blocks one is refused, which ends a request.</summary>
+    public int Portion { get; set; } = int.MaxValue;
 
     public bool IsShort { get; set; }
 
@@ -34,10 +45,13 @@ internal sealed class FakePages : IBalloonPages
     {
         Before?.Invoke();
         head = new Pfn((_next + order.Pages - 1) & ~(order.Pages - 1));
-        if (order.Value > OrderMax || TakenPages + order.Pages > Limit)
+        if (order.Value > OrderMax || TakenPages + order.Pages > Limit || _portion == Portion)
         {
+            _portion = order.Value > OrderMax ? _portion : 0;
             return false;
         }
+
+        _portion++;
 
         _next = head.Value + order.Pages;
         _taken.Add(head, order);
@@ -54,7 +68,7 @@ internal sealed class FakePages : IBalloonPages
         }
 
         TakenPages -= order.Pages;
-        _next = _taken.Count == 0 ? 0 : _next;
+        _next = _taken.Count == 0 ? First : _next;
     }
 
     public int Fill(Span<BalloonStat> statistics)

@@ -106,11 +106,11 @@ public sealed class SlowHostTests : IDisposable
     public void Shutting_down_gives_the_batch_and_the_balloon_back()
     {
         using BalloonFixture f = new(HostMode.Manual);
-        f.Host.SetTarget(300);
+        f.Host.SetTarget(1068);
         f.Driver.Service();
         f.Host.Process();
         f.Driver.Service();
-        Assert.Equal((256u, 44u), (f.Driver.InflatedPages, f.Driver.MovingPages));
+        Assert.Equal((1024u, 44u), (f.Driver.InflatedPages, f.Driver.MovingPages));
         Assert.True(f.Driver.React([Block]));
         Assert.True(f.Balloon.TryShutDown(TimeSpan.Zero));
         Assert.Equal(0u, f.ArenaPages.TakenPages);

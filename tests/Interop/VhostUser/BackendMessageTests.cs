@@ -299,7 +299,7 @@ public sealed class BackendMessageTests : IDisposable
     [Fact]
     public void What_the_driver_may_write_is_written_and_nothing_else()
     {
-        _front.Greet();
+        _front.Greet(Feature.Version1 | Feature.PagePoison);
         byte[] all = [.. Enumerable.Repeat((byte)0x11, 16)];
         Assert.Equal(0ul, _front.Tell(VhostUserRequest.SetConfig, [.. ScriptedFrontend.BytesOf(new VhostUserConfigHeader { Size = 16 }), .. all]));
         Assert.Equal([0, 0, 0, 0, 0x11, 0x11, 0x11, 0x11, 0, 0, 0, 0, 0x11, 0x11, 0x11, 0x11], Configuration(0, 16));
