@@ -65,9 +65,9 @@ internal sealed class GuestsCommand : ICommand
             double integral = Middle(runs[i], r => r.Integral) / used;
             double time = Middle(runs[i], r => r.BusySeconds);
             Summary ratio = Statistics.Summarise([.. runs[i].Zip(runs[1], (a, b) => a.BusySeconds / b.BusySeconds)]);
-            Console.Out.WriteLine(
-                $"{GuestsRun.Title(kinds[i]),-32}{peak / (1 << 20),10:0}{integral,18:0.00}{time,12:0.00}{ratio.Median,11:0.000} ({ratio.Least:0.000}..{ratio.Most:0.000})" +
-                $"{runs[i].Max(r => r.Deflated) >> 8,8} MiB{runs[i].Sum(r => r.Failed),9}");
+            string range = $"{ratio.Median:0.000} ({ratio.Least:0.000}..{ratio.Most:0.000})";
+            string row = $"{GuestsRun.Title(kinds[i]),-32}{peak / (1 << 20),10:0}{integral,18:0.00}{time,12:0.00}   {range,-22}";
+            Console.Out.WriteLine($"{row}{runs[i].Max(r => r.Deflated) >> 8,8} MiB{runs[i].Sum(r => r.Failed),9}");
             report.Row(
                 ("contestant", kinds[i].ToString()), ("peak_bytes", peak), ("integral_to_used", integral), ("busy_seconds", time),
                 ("to_alone", ratio.Median), ("failed", runs[i].Sum(r => r.Failed)));

@@ -30,6 +30,15 @@ unsafe
 }
 // README: end
 
+// README: begin host
+PageArenaOptions underHost = new()
+{
+    Host = "unix:/run/lowlevel.sock",                     // who listens there has the budget; while nobody does, the arena does without
+    CapBytes = (nuint)2 << 30,                            // what the host takes for this service's memory
+};
+using PageArena guest = PageArena.Create(underHost);
+// README: end
+
 // A burst: 256 MiB in blocks of 4 MiB, written to, freed, and then nothing but waiting.
 const int Blocks = 64;
 const int BlockBytes = 4 << 20;
