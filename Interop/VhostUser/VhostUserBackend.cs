@@ -269,10 +269,11 @@ internal sealed partial class VhostUserBackend : IDisposable
         }
     }
 
-    /// <summary>One message. Where the frontend wants to know how it went, it is told, also when it is cut off for it.</summary>
+    /// <summary>One message. Where the frontend wants to know how it went, it is told, also when it is cut off for it, and also where it has not
+    /// negotiated that here: one that comes back to a host that began anew may go on by what it agreed on with the one before (QEMU 7.2 does).</summary>
     private void Answer()
     {
-        bool mustSay = (_socket.Flags & VhostUserFlags.NeedReply) != 0 && (ProtocolFeatures & VhostUserProtocolFeature.ReplyAck) != 0;
+        bool mustSay = (_socket.Flags & VhostUserFlags.NeedReply) != 0;
         try
         {
             bool hasReplied = Handle((VhostUserRequest)_socket.Request);
