@@ -22,6 +22,9 @@ internal sealed class EntropyDevice : VirtioDevice
     /// <summary>Requests done.</summary>
     public long Chains => Interlocked.Read(ref _chains);
 
+    /// <summary>The request in whose middle the device dies: its buffer is written, and it is never given back.</summary>
+    public long DiesAt { get; init; } = long.MaxValue;
+
     /// <summary>Bytes written.</summary>
     public long Bytes
     {
@@ -70,7 +73,11 @@ internal sealed class EntropyDevice : VirtioDevice
             }
         }
 
-        Interlocked.Increment(ref _chains);
+        if (Interlocked.Increment(ref _chains) == DiesAt)
+        {
+            throw new InvalidOperationException("the device dies in the middle of a request");
+        }
+
         return true;
     }
 

@@ -60,6 +60,55 @@ public sealed class EntropyDeviceTests
         Assert.Equal(device.Chains * SampleBytes, device.Bytes);
     }
 
+    [Fact]
+    public void Linux_reads_on_after_our_device_has_died_in_the_middle_of_a_request()
+    {
+        string qemu = PeerTools.Qemu();
+        using PeerFolder folder = new();
+        GuestImage image = new GuestImage(Script(7000)).AddModules("virtio_pci", "virtio-rng");
+        using Socket listener = folder.Listen("rng");
+        using Socket qmp = folder.Listen("qmp");
+        using PeerProcess guest = Guest.Start(
+            qemu, folder, image, "-m", "128", "-object", "memory-backend-memfd,id=ram,share=on,size=128M", "-machine", "memory-backend=ram",
+            "-chardev", $"socket,id=rng,path={folder.PathOf("rng")},reconnect=1", "-S", "-qmp", $"unix:{folder.PathOf("qmp")}");
+        using QmpClient monitor = new(guest.Accept(qmp));
+        EntropyDevice first = new(Ring | Feature.Version1, 64) { DiesAt = 20 };
+        Thread thread = new(() => Serve(guest.Accept(listener), first)) { IsBackground = true, Name = "entropy" };
+        thread.Start();
+        Guest.Plug(monitor, "rng", "vhost-user-rng-pci");
+        monitor.Execute("cont");
+        for (int i = 0; i < 5; i++)
+        {
+            thread.Join();
+            Console.WriteLine("died");
+            EntropyDevice next = new(Ring | Feature.Version1, 64) { DiesAt = i == 4 ? long.MaxValue : 500 };
+            Socket socket = guest.Accept(listener);
+            Console.WriteLine("accepted");
+            thread = new(() => Serve(socket, next)) { IsBackground = true, Name = "entropy" };
+            thread.Start();
+        }
+
+        try { Console.WriteLine(guest.WaitForLine("read", TimeSpan.FromSeconds(20))); }
+        finally { Console.WriteLine(guest.Output); }
+        Assert.Equal(0, guest.WaitForExit());
+        thread.Join();
+    }
+
+    private static void Serve(Socket socket, EntropyDevice device)
+    {
+        using VhostUserBackend backend = new(
+            socket, device, new SharedGuest(LinuxSystem.Instance, LinuxDescriptors.Instance), LinuxDescriptors.Instance);
+        try
+        {
+            backend.Run();
+        }
+        catch (InvalidOperationException)
+        {
+            // As a process that ends would, it has let go of everything.
+        }
+        Console.WriteLine($"{backend.EndReason} {device.Chains} {backend.ProtocolFeatures} {device.Features}");
+    }
+
     private static string Script(int chains) => $"""
         modprobe -a virtio_pci virtio-rng
         echo "source $(cat /sys/class/misc/hw_random/rng_current)"
