@@ -17,10 +17,11 @@ internal sealed partial class VhostUserBackend : IDisposable
     /// <summary>Stands for negotiation of protocol features in the device's own word (vhost-user, "Communication").</summary>
     public const Feature ProtocolFeaturesBit = (Feature)(1ul << 30);
 
-    /// <summary>What this backend can do.</summary>
+    /// <summary>What this backend offers. Not memory slots, although it knows the requests: a frontend that has taken them tells only of changes, and
+    /// one that comes back without negotiating anew (QEMU 7.2) would share nothing with a host that has begun anew.</summary>
     public const VhostUserProtocolFeature Offered = VhostUserProtocolFeature.MultiQueue | VhostUserProtocolFeature.ReplyAck
         | VhostUserProtocolFeature.BackendRequests | VhostUserProtocolFeature.Config | VhostUserProtocolFeature.ResetDevice
-        | VhostUserProtocolFeature.ConfigureMemorySlots | VhostUserProtocolFeature.GuestDrops;
+        | VhostUserProtocolFeature.GuestDrops;
 
     private const int AtOnce = 0;
     private const int PolledMilliseconds = 1;
@@ -312,10 +313,11 @@ internal sealed partial class VhostUserBackend : IDisposable
         }
     }
 
-    /// <summary>One message. Where the frontend wants to know how it went, it is told, also when it is cut off for it.</summary>
+    /// <summary>One message. Where the frontend wants to know how it went, it is told, also when it is cut off for it, and also where it has not
+    /// negotiated that here: one that comes back to a host that began anew may go on by what it agreed on with the one before (QEMU 7.2 does).</summary>
     private void Answer()
     {
-        bool mustSay = (_socket.Flags & VhostUserFlags.NeedReply) != 0 && (ProtocolFeatures & VhostUserProtocolFeature.ReplyAck) != 0;
+        bool mustSay = (_socket.Flags & VhostUserFlags.NeedReply) != 0;
         try
         {
             bool hasReplied = Handle((VhostUserRequest)_socket.Request);

@@ -1,4 +1,8 @@
+using System;
 using System.Collections.Generic;
+using System.Linq;
+using System.Threading;
+using Xunit;
 
 namespace LowLevel.Tests.Peers;
 
@@ -6,6 +10,8 @@ namespace LowLevel.Tests.Peers;
 /// everywhere, and the same everywhere.</summary>
 internal static class Guest
 {
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
+
     /// <summary>Starts it.</summary>
     /// <param name="qemu">Which QEMU.</param>
     /// <param name="folder">Where its image goes.</param>
@@ -23,5 +29,24 @@ internal static class Guest
                 "-M", "pc", "-accel", "tcg", "-cpu", "max", "-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio",
                 "-kernel", kernel, "-initrd", initrd, "-append", "console=ttyS0 quiet panic=-1", .. arguments,
             ]);
+    }
+
+    /// <summary>Adds a device to a machine that stands still (-S), over a socket that connects again (reconnect): only over one that has connected can
+    /// QEMU make such a device, and the first time is too late for a device of the command line.</summary>
+    /// <param name="monitor">The machine's.</param>
+    /// <param name="socket">Name of the socket (-chardev).</param>
+    /// <param name="driver">The kind of device.</param>
+    /// <param name="properties">More of its properties.</param>
+    public static void Plug(QmpClient monitor, string socket, string driver, params IEnumerable<(string Name, object Value)> properties)
+    {
+        bool isOpen = SpinWait.SpinUntil(
+            () => monitor.Execute("query-chardev").EnumerateArray().Any(one =>
+                one.GetProperty("label").GetString() == socket && !one.GetProperty("filename").GetString()!.StartsWith("disconnected", StringComparison.Ordinal)),
+            Patience);
+        Assert.True(isOpen, $"the socket {socket} has not connected");
+        Dictionary<string, object> arguments = properties.ToDictionary();
+        arguments.Add("driver", driver);
+        arguments.Add("chardev", socket);
+        monitor.Execute("device_add", arguments);
     }
 }
