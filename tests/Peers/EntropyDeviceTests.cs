@@ -1,8 +1,10 @@
 using System;
 using System.Diagnostics;
 using System.Globalization;
+using System.Linq;
 using System.Net.Sockets;
 using System.Threading;
+using System.Threading.Tasks;
 using LowLevel.Interop.Linux;
 using LowLevel.Interop.VhostUser;
 using LowLevel.Interop.Virtio;
@@ -15,6 +17,7 @@ namespace LowLevel.Tests.Peers;
 public sealed class EntropyDeviceTests
 {
     private const int Samples = 8;
+    private const int Deaths = 5;
     private const int SampleBytes = 64; // what Linux 6.1 asks for at a time: a chain
 
     // QEMU takes these for granted: it has the driver accept them whatever a backend of this device offers. So the device offers them.
@@ -24,7 +27,7 @@ public sealed class EntropyDeviceTests
     [Theory]
     [InlineData(70_000, true)]
     [InlineData(7_000, false)]
-    public void Linux_reads_what_our_device_writes(int chains, bool isFull)
+    public async Task Linux_reads_what_our_device_writes(int chains, bool isFull)
     {
         string qemu = PeerTools.Qemu();
         using PeerFolder folder = new();
@@ -35,11 +38,7 @@ public sealed class EntropyDeviceTests
             qemu, folder, image, "-m", "128", "-object", "memory-backend-memfd,id=ram,share=on,size=128M", "-machine", "memory-backend=ram",
             "-chardev", $"socket,id=rng,path={folder.PathOf("rng")}", "-device", $"vhost-user-rng-pci,chardev=rng{ring}");
         EntropyDevice device = new(Ring | Feature.Version1, 64);
-        using VhostUserBackend backend = new(
-            guest.Accept(listener), device, new SharedGuest(LinuxSystem.Instance, LinuxDescriptors.Instance), LinuxDescriptors.Instance);
-        Thread thread = new(backend.Run) { IsBackground = true, Name = "entropy" };
-        thread.Start();
-
+        Task serving = StartServing(guest, listener, device);
         Assert.EndsWith(" virtio_rng.0", guest.WaitForLine("source"), StringComparison.Ordinal);
         Assert.Equal(isFull ? Ring | Feature.Version1 : Feature.Version1, device.Features);
         for (int i = 0; i < Samples; i++)
@@ -53,46 +52,42 @@ public sealed class EntropyDeviceTests
         Assert.Equal($"read {((long)chains * SampleBytes).ToString(CultureInfo.InvariantCulture)}", guest.WaitForLine("read"));
         TestContext.Current.TestOutputHelper?.WriteLine($"{device.Chains} chains, {time.Elapsed.TotalSeconds:f1} s");
         Assert.Equal(0, guest.WaitForExit());
-        thread.Join();
+        await serving;
         Assert.Equal((ProtocolFault.None, ChainFault.None), (device.Fault, device.ChainFault));
-        Assert.Equal(("the guest has closed the connection", false), (backend.EndReason, backend.WasCutOff));
         Assert.InRange(device.Chains, chains, chains + 1000);
         Assert.Equal(device.Chains * SampleBytes, device.Bytes);
     }
 
+    /// <summary>QEMU connects again and goes on by what it negotiated with the first device; the request that was under way is done again.</summary>
     [Fact]
-    public void Linux_reads_on_after_our_device_has_died_in_the_middle_of_a_request()
+    public async Task Linux_reads_on_after_our_device_has_died_in_the_middle_of_a_request()
     {
         string qemu = PeerTools.Qemu();
         using PeerFolder folder = new();
-        GuestImage image = new GuestImage(Script(7000)).AddModules("virtio_pci", "virtio-rng");
+        GuestImage image = new GuestImage(Script(7_000)).AddModules("virtio_pci", "virtio-rng");
         using Socket listener = folder.Listen("rng");
         using Socket qmp = folder.Listen("qmp");
         using PeerProcess guest = Guest.Start(
             qemu, folder, image, "-m", "128", "-object", "memory-backend-memfd,id=ram,share=on,size=128M", "-machine", "memory-backend=ram",
             "-chardev", $"socket,id=rng,path={folder.PathOf("rng")},reconnect=1", "-S", "-qmp", $"unix:{folder.PathOf("qmp")}");
         using QmpClient monitor = new(guest.Accept(qmp));
-        EntropyDevice first = new(Ring | Feature.Version1, 64) { DiesAt = 20 };
-        Thread thread = new(() => Serve(guest.Accept(listener), first)) { IsBackground = true, Name = "entropy" };
-        thread.Start();
+        EntropyDevice[] lives = [.. Enumerable.Range(0, Deaths + 1).Select(static life =>
+            new EntropyDevice(Ring | Feature.Version1, 64) { DiesAt = life < Deaths ? 500 + life : long.MaxValue })];
+        Task serving = StartServing(guest, listener, lives);
         Guest.Plug(monitor, "rng", "vhost-user-rng-pci");
         monitor.Execute("cont");
-        for (int i = 0; i < 5; i++)
-        {
-            thread.Join();
-            Console.WriteLine("died");
-            EntropyDevice next = new(Ring | Feature.Version1, 64) { DiesAt = i == 4 ? long.MaxValue : 500 };
-            Socket socket = guest.Accept(listener);
-            Console.WriteLine("accepted");
-            thread = new(() => Serve(socket, next)) { IsBackground = true, Name = "entropy" };
-            thread.Start();
-        }
-
-        try { Console.WriteLine(guest.WaitForLine("read", TimeSpan.FromSeconds(20))); }
-        finally { Console.WriteLine(guest.Output); }
+        Assert.Equal($"read {7_000 * SampleBytes}", guest.WaitForLine("read"));
         Assert.Equal(0, guest.WaitForExit());
-        thread.Join();
+        await serving;
+        Assert.All(lives, static life => Assert.Equal((ProtocolFault.None, ChainFault.None), (life.Fault, life.ChainFault)));
+        Assert.All(lives[..Deaths], static life => Assert.Equal(life.DiesAt, life.Chains));
+        Assert.InRange(lives.Sum(static life => life.Chains), 7_000 + Deaths, 8_000);
     }
+
+    /// <summary>Serves each connection that the guest makes with the next device.</summary>
+    private static Task StartServing(PeerProcess guest, Socket listener, params EntropyDevice[] devices) => Task.Factory.StartNew(
+        () => Array.ForEach(devices, device => Serve(guest.Accept(listener), device)), CancellationToken.None, TaskCreationOptions.LongRunning,
+        TaskScheduler.Default);
 
     private static void Serve(Socket socket, EntropyDevice device)
     {
@@ -101,12 +96,12 @@ public sealed class EntropyDeviceTests
         try
         {
             backend.Run();
+            Assert.Equal(("the guest has closed the connection", false), (backend.EndReason, backend.WasCutOff));
         }
         catch (InvalidOperationException)
         {
-            // As a process that ends would, it has let go of everything.
+            // It has died, and, as a process that ends would, let go of everything.
         }
-        Console.WriteLine($"{backend.EndReason} {device.Chains} {backend.ProtocolFeatures} {device.Features}");
     }
 
     private static string Script(int chains) => $"""
