@@ -213,24 +213,6 @@ internal sealed class VhostUserFrontend : IDisposable
         }
     }
 
-    /// <summary>Whether the backend has closed the connection, or said something that nobody had asked for.</summary>
-    public bool IsGone()
-    {
-        lock (_guard)
-        {
-            if (Failure is null)
-            {
-                ReceiveResult result = _socket.TryReceive();
-                if (result != ReceiveResult.More)
-                {
-                    Fail(result == ReceiveResult.Closed ? "the backend has closed the connection" : "the backend speaks without being asked");
-                }
-            }
-
-            return Failure is not null;
-        }
-    }
-
     /// <summary>Closes the connection.</summary>
     public void Dispose()
     {

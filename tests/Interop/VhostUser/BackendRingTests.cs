@@ -309,6 +309,24 @@ public sealed class BackendRingTests : IDisposable
         Assert.Equal((0, 16), (Word(0), _front.Device.Counters.KeptPages));
     }
 
+    /// <summary>A machine that was started anew with another kernel, under a frontend that says the value before the features.</summary>
+    [Fact]
+    public void A_driver_with_contents_to_keep_may_follow_one_without()
+    {
+        _front.Greet();
+        using FrontRing ring = new(_front, Reporting);
+        ring.Start();
+        uint from = ring.Stop();
+        SayPoison(0xaa);
+        const Feature Features = Feature.Version1 | Feature.PageReporting | Feature.PagePoison;
+        Assert.Equal(0ul, _front.Tell(VhostUserRequest.SetFeatures, (ulong)(Features | VhostUserBackend.ProtocolFeaturesBit)));
+        ring.Start((ushort)from);
+        Touch(0, 8);
+        ring.Report(0, 8);
+        ring.Await();
+        Assert.Equal((1, 8), (Word(0), _front.Device.Counters.KeptPages));
+    }
+
     /// <summary>A machine that stands still is told when it goes on, and one whose memory changes as ever.</summary>
     [Fact]
     public void A_target_that_was_set_while_the_rings_stood_still_is_told_when_they_run()
