@@ -162,16 +162,19 @@ public sealed class TransportTests
     {
         using WireHost host = new();
         using WireGuest guest = new(host.Path);
+        using ManualResetEventSlim bothAreThere = new();
         guest.Start();
         host.Os.Before = (call, _, _) =>
         {
             if (call == SystemCall.PunchHole)
             {
+                bothAreThere.Wait(ScriptedFrontend.Patience);
                 host.Backend.Stop();
             }
         };
         Assert.True(guest.Driver.React([s_block], 0));
         Assert.True(guest.Driver.React([s_other], 1));
+        bothAreThere.Set();
 
         // Of the two at most one is answered; the wait for the other ends with the connection, long before its time.
         SettleResult first = guest.Driver.Settle(Timeout.InfiniteTimeSpan);
