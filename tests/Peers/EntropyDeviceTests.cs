@@ -49,7 +49,7 @@ public sealed class EntropyDeviceTests
         }
 
         Stopwatch time = Stopwatch.StartNew();
-        Assert.Equal($"read {((long)chains * SampleBytes).ToString(CultureInfo.InvariantCulture)}", guest.WaitForLine("read"));
+        Assert.Equal($"hwrng gave {((long)chains * SampleBytes).ToString(CultureInfo.InvariantCulture)}", guest.WaitForLine("hwrng gave"));
         TestContext.Current.TestOutputHelper?.WriteLine($"{device.Chains} chains, {time.Elapsed.TotalSeconds:f1} s");
         Assert.Equal(0, guest.WaitForExit());
         await serving;
@@ -76,7 +76,7 @@ public sealed class EntropyDeviceTests
         Task serving = StartServing(guest, listener, lives);
         Guest.Plug(monitor, "rng", "vhost-user-rng-pci");
         monitor.Execute("cont");
-        Assert.Equal($"read {7_000 * SampleBytes}", guest.WaitForLine("read"));
+        Assert.Equal($"hwrng gave {7_000 * SampleBytes}", guest.WaitForLine("hwrng gave"));
         Assert.Equal(0, guest.WaitForExit());
         await serving;
         Assert.All(lives, static life => Assert.Equal((ProtocolFault.None, ChainFault.None), (life.Fault, life.ChainFault)));
@@ -109,6 +109,6 @@ public sealed class EntropyDeviceTests
         echo "source $(cat /sys/class/misc/hw_random/rng_current)"
         i=0
         while [ $((i += 1)) -le {Samples} ]; do echo "sample $(dd if=/dev/hwrng bs={SampleBytes} count=1 2> /dev/null | xxd -p -c {SampleBytes})"; done
-        echo "read $(dd if=/dev/hwrng bs={1000 * SampleBytes} count={chains / 1000} 2> /dev/null | wc -c)"
+        echo "hwrng gave $(dd if=/dev/hwrng bs={1000 * SampleBytes} count={chains / 1000} 2> /dev/null | wc -c)"
         """;
 }
