@@ -19,7 +19,7 @@ internal sealed class VhostUserRelay : IDisposable
 
     private readonly string _hostPath;
     private readonly Socket _listener;
-    private readonly IDescriptors _os = LinuxDescriptors.Instance;
+    private readonly LinuxDescriptors _os = LinuxDescriptors.Instance;
     private readonly SharedGuest _memory = new(LinuxSystem.Instance, LinuxDescriptors.Instance);
     private readonly List<Message> _told = [];
     private readonly List<int> _files = [];
