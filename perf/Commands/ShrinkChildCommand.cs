@@ -113,7 +113,7 @@ internal sealed class ShrinkChildCommand : ICommand
     /// <summary>The same memory without an allocator: mapped, advised to be huge, touched, dropped block by block.</summary>
     private static unsafe void Bare(int blocks)
     {
-        IOperatingSystem os = LinuxSystem.Instance;
+        LinuxSystem os = LinuxSystem.Instance;
         nuint bytes = (nuint)blocks * BlockBytes;
         Require(os.MapAnonymous(bytes + BlockBytes, MemoryProtection.ReadWrite, out nint mapping));
         nint start = (mapping + BlockBytes - 1) & ~(nint)(BlockBytes - 1);
