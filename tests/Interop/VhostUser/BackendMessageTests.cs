@@ -395,6 +395,17 @@ public sealed class BackendMessageTests : IDisposable
         flood.Join();
     }
 
+    /// <summary>A frontend that sees the connection closed may take its memory for its own.</summary>
+    [Fact]
+    public void Memory_is_let_go_of_before_the_connection_is()
+    {
+        _front.Greet();
+        Assert.Equal(2, OpenFiles.Mapped(_front.Name));
+        _front.Backend.Stop();
+        Assert.Equal(ReceiveResult.Closed, _front.Hear());
+        Assert.Equal((1, 1), (OpenFiles.Named(_front.Name), OpenFiles.Mapped(_front.Name)));
+    }
+
     [Fact]
     public void What_a_backend_is_told_after_its_end_touches_nothing()
     {

@@ -23,6 +23,15 @@ internal sealed class LedgerDescriptors : IDescriptors
     /// <summary>Runs before a message is sent, outside any lock.</summary>
     public Action? BeforeSend { get; set; }
 
+    /// <summary>A socket on which, once it was silent, this message always comes once more; the first of the last pair where it is set to that.</summary>
+    public int EndlessOn { get; set; } = -1;
+
+    /// <summary>The message.</summary>
+    public byte[] Endless { get; set; } = [];
+
+    /// <summary>The first of the pair of sockets that was made last.</summary>
+    public int FirstOfPair { get; private set; } = -1;
+
     /// <summary>Events that can be had from now on.</summary>
     public int EventsAllowed { get; set; } = int.MaxValue;
 
@@ -54,6 +63,7 @@ internal sealed class LedgerDescriptors : IDescriptors
     public Errno CreateSocketPair(out int first, out int second)
     {
         Errno error = Os.CreateSocketPair(out first, out second);
+        FirstOfPair = first;
         Note(error, first);
         return Note(error, second);
     }
@@ -78,6 +88,13 @@ internal sealed class LedgerDescriptors : IDescriptors
         for (int i = 0; i < count; i++)
         {
             Note(error, files[i]);
+        }
+
+        if (error == Errno.EAGAIN && socket == EndlessOn)
+        {
+            received = Endless.Length;
+            Endless.CopyTo(bytes);
+            return Errno.None;
         }
 
         return error;
