@@ -185,9 +185,17 @@ internal sealed class BalloonDevice : VirtioDevice
     }
 
     /// <inheritdoc/>
-    protected override void OnQueueStarted(int queue, int outstanding)
+    protected override void OnQueueStarted(int queue, ushort availableIndex, int outstanding)
     {
         TellTarget();
+        if (queue == BalloonLimits.InflateQueue && availableIndex != 0)
+        {
+            // Its balloon may have been filled for a host that is gone, whose target it goes by. So it is told to look again: it then moves, and says
+            // what it has.
+            Interlocked.Increment(ref _generation);
+            ConfigInterrupt?.Invoke();
+        }
+
         if (queue == BalloonLimits.StatsQueue && outstanding == 0)
         {
             // What another life of the driver handed over is nothing to give back to this one.

@@ -76,6 +76,9 @@ internal sealed partial class VhostUserBackend
             case VhostUserRequest.SetVringCall:
                 Vring told = Ring(RingOfFile(out int call));
                 told.SetCall(call);
+
+                // What was done before there was anybody to tell, here or at a host before this one, would otherwise be waited for for ever.
+                told.Interrupt();
                 return false;
             case VhostUserRequest.SetVringErr:
                 RingOfFile(out int unused);

@@ -69,7 +69,7 @@ internal abstract partial class VirtioDevice
             _queues[queue] = new DeviceQueue(
                 _memory, ring, (Features & Feature.EventIndex) != 0, (Features & Feature.IndirectDescriptors) != 0, availableIndex, used);
             Interlocked.Or(ref _status, (int)AllSteps);
-            OnQueueStarted(queue, unchecked((ushort)(availableIndex - used)));
+            OnQueueStarted(queue, availableIndex, unchecked((ushort)(availableIndex - used)));
             return ProtocolFault.None;
         }
     }
@@ -93,8 +93,11 @@ internal abstract partial class VirtioDevice
         }
     }
 
-    /// <summary>A queue starts; so many of its requests were taken before and not given back.</summary>
-    protected virtual void OnQueueStarted(int queue, int outstanding)
+    /// <summary>A queue starts.</summary>
+    /// <param name="queue">Which.</param>
+    /// <param name="availableIndex">The next request to take; not 0 where there were others before.</param>
+    /// <param name="outstanding">Requests that were taken before and not given back.</param>
+    protected virtual void OnQueueStarted(int queue, ushort availableIndex, int outstanding)
     {
     }
 }

@@ -1,6 +1,7 @@
 using System;
 using System.Diagnostics;
 using System.Globalization;
+using System.Linq;
 using System.Net.Sockets;
 using System.Threading;
 using LowLevel.Interop.Linux;
@@ -15,6 +16,7 @@ namespace LowLevel.Tests.Peers;
 public sealed class EntropyDeviceTests
 {
     private const int Samples = 8;
+    private const int Deaths = 5;
     private const int SampleBytes = 64; // what Linux 6.1 asks for at a time: a chain
 
     // QEMU takes these for granted: it has the driver accept them whatever a backend of this device offers. So the device offers them.
@@ -35,11 +37,7 @@ public sealed class EntropyDeviceTests
             qemu, folder, image, "-m", "128", "-object", "memory-backend-memfd,id=ram,share=on,size=128M", "-machine", "memory-backend=ram",
             "-chardev", $"socket,id=rng,path={folder.PathOf("rng")}", "-device", $"vhost-user-rng-pci,chardev=rng{ring}");
         EntropyDevice device = new(Ring | Feature.Version1, 64);
-        using VhostUserBackend backend = new(
-            guest.Accept(listener), device, new SharedGuest(LinuxSystem.Instance, LinuxDescriptors.Instance), LinuxDescriptors.Instance);
-        Thread thread = new(backend.Run) { IsBackground = true, Name = "entropy" };
-        thread.Start();
-
+        Server server = new(guest, listener, device);
         Assert.EndsWith(" virtio_rng.0", guest.WaitForLine("source"), StringComparison.Ordinal);
         Assert.Equal(isFull ? Ring | Feature.Version1 : Feature.Version1, device.Features);
         for (int i = 0; i < Samples; i++)
@@ -50,63 +48,39 @@ public sealed class EntropyDeviceTests
         }
 
         Stopwatch time = Stopwatch.StartNew();
-        Assert.Equal($"read {((long)chains * SampleBytes).ToString(CultureInfo.InvariantCulture)}", guest.WaitForLine("read"));
+        Assert.Equal($"hwrng gave {((long)chains * SampleBytes).ToString(CultureInfo.InvariantCulture)}", guest.WaitForLine("hwrng gave"));
         TestContext.Current.TestOutputHelper?.WriteLine($"{device.Chains} chains, {time.Elapsed.TotalSeconds:f1} s");
         Assert.Equal(0, guest.WaitForExit());
-        thread.Join();
+        server.Join();
         Assert.Equal((ProtocolFault.None, ChainFault.None), (device.Fault, device.ChainFault));
-        Assert.Equal(("the guest has closed the connection", false), (backend.EndReason, backend.WasCutOff));
         Assert.InRange(device.Chains, chains, chains + 1000);
         Assert.Equal(device.Chains * SampleBytes, device.Bytes);
     }
 
+    /// <summary>QEMU connects again and goes on by what it negotiated with the first device; the request that was under way is done again.</summary>
     [Fact]
     public void Linux_reads_on_after_our_device_has_died_in_the_middle_of_a_request()
     {
         string qemu = PeerTools.Qemu();
         using PeerFolder folder = new();
-        GuestImage image = new GuestImage(Script(7000)).AddModules("virtio_pci", "virtio-rng");
+        GuestImage image = new GuestImage(Script(7_000)).AddModules("virtio_pci", "virtio-rng");
         using Socket listener = folder.Listen("rng");
         using Socket qmp = folder.Listen("qmp");
         using PeerProcess guest = Guest.Start(
             qemu, folder, image, "-m", "128", "-object", "memory-backend-memfd,id=ram,share=on,size=128M", "-machine", "memory-backend=ram",
             "-chardev", $"socket,id=rng,path={folder.PathOf("rng")},reconnect=1", "-S", "-qmp", $"unix:{folder.PathOf("qmp")}");
         using QmpClient monitor = new(guest.Accept(qmp));
-        EntropyDevice first = new(Ring | Feature.Version1, 64) { DiesAt = 20 };
-        Thread thread = new(() => Serve(guest.Accept(listener), first)) { IsBackground = true, Name = "entropy" };
-        thread.Start();
+        EntropyDevice[] lives = [.. Enumerable.Range(0, Deaths + 1).Select(static life =>
+            new EntropyDevice(Ring | Feature.Version1, 64) { DiesAt = life < Deaths ? 500 + life : long.MaxValue })];
+        Server server = new(guest, listener, lives);
         Guest.Plug(monitor, "rng", "vhost-user-rng-pci");
         monitor.Execute("cont");
-        for (int i = 0; i < 5; i++)
-        {
-            thread.Join();
-            Console.WriteLine("died");
-            EntropyDevice next = new(Ring | Feature.Version1, 64) { DiesAt = i == 4 ? long.MaxValue : 500 };
-            Socket socket = guest.Accept(listener);
-            Console.WriteLine("accepted");
-            thread = new(() => Serve(socket, next)) { IsBackground = true, Name = "entropy" };
-            thread.Start();
-        }
-
-        try { Console.WriteLine(guest.WaitForLine("read", TimeSpan.FromSeconds(20))); }
-        finally { Console.WriteLine(guest.Output); }
+        Assert.Equal($"hwrng gave {7_000 * SampleBytes}", guest.WaitForLine("hwrng gave"));
         Assert.Equal(0, guest.WaitForExit());
-        thread.Join();
-    }
-
-    private static void Serve(Socket socket, EntropyDevice device)
-    {
-        using VhostUserBackend backend = new(
-            socket, device, new SharedGuest(LinuxSystem.Instance, LinuxDescriptors.Instance), LinuxDescriptors.Instance);
-        try
-        {
-            backend.Run();
-        }
-        catch (InvalidOperationException)
-        {
-            // As a process that ends would, it has let go of everything.
-        }
-        Console.WriteLine($"{backend.EndReason} {device.Chains} {backend.ProtocolFeatures} {device.Features}");
+        server.Join();
+        Assert.All(lives, static life => Assert.Equal((ProtocolFault.None, ChainFault.None), (life.Fault, life.ChainFault)));
+        Assert.All(lives[..Deaths], static life => Assert.Equal(life.DiesAt, life.Chains));
+        Assert.InRange(lives.Sum(static life => life.Chains), 7_000 + Deaths, 8_000);
     }
 
     private static string Script(int chains) => $"""
@@ -114,6 +88,57 @@ public sealed class EntropyDeviceTests
         echo "source $(cat /sys/class/misc/hw_random/rng_current)"
         i=0
         while [ $((i += 1)) -le {Samples} ]; do echo "sample $(dd if=/dev/hwrng bs={SampleBytes} count=1 2> /dev/null | xxd -p -c {SampleBytes})"; done
-        echo "read $(dd if=/dev/hwrng bs={1000 * SampleBytes} count={chains / 1000} 2> /dev/null | wc -c)"
+        echo "hwrng gave $(dd if=/dev/hwrng bs={1000 * SampleBytes} count={chains / 1000} 2> /dev/null | wc -c)"
         """;
+
+    /// <summary>Serves each connection that the guest makes with the next device.</summary>
+    private sealed class Server
+    {
+        private readonly PeerProcess _guest;
+        private readonly Socket _listener;
+        private readonly Thread _thread;
+        private Exception? _failure;
+
+        public Server(PeerProcess guest, Socket listener, params EntropyDevice[] devices)
+        {
+            _guest = guest;
+            _listener = listener;
+            _thread = new Thread(() => Run(devices)) { IsBackground = true, Name = "entropy" };
+            _thread.Start();
+        }
+
+        /// <summary>Waits for the end of the last connection.</summary>
+        public void Join()
+        {
+            _thread.Join();
+            Assert.Null(_failure);
+        }
+
+        private void Run(EntropyDevice[] devices)
+        {
+            try
+            {
+                Array.ForEach(devices, Serve);
+            }
+            catch (Exception e)
+            {
+                _failure = e;
+            }
+        }
+
+        private void Serve(EntropyDevice device)
+        {
+            using SharedGuest memory = new(LinuxSystem.Instance, LinuxDescriptors.Instance);
+            using VhostUserBackend backend = new(_guest.Accept(_listener), device, memory, LinuxDescriptors.Instance);
+            try
+            {
+                backend.Run();
+                Assert.Equal(("the guest has closed the connection", false), (backend.EndReason, backend.WasCutOff));
+            }
+            catch (InvalidOperationException)
+            {
+                // It has died, and, as a process that ends would, let go of everything.
+            }
+        }
+    }
 }

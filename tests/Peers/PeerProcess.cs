@@ -35,6 +35,9 @@ internal sealed class PeerProcess : IDisposable
         _readers = [Reader(_process.StandardOutput), Reader(_process.StandardError)];
     }
 
+    /// <summary>Its number.</summary>
+    public int Id => _process.Id;
+
     /// <summary>Whether it has ended.</summary>
     public bool HasExited => _process.HasExited;
 
