@@ -63,6 +63,7 @@ internal sealed class BalloonDevice : VirtioDevice
     private readonly RangeJoiner _inflated = new(PageNumbersMax);
     private readonly uint[] _pageNumbers = new uint[PageNumbersMax];
     private readonly BalloonStatisticsStore _statistics = new();
+    private readonly BalloonProbe _probe = new();
     private BalloonConfig _config;
     private uint _generation;
     private volatile bool _isAimed;
@@ -103,6 +104,9 @@ internal sealed class BalloonDevice : VirtioDevice
     /// this process. Set before a queue starts.</summary>
     public bool CountsOnly { get; set; }
 
+    /// <summary>The driver has not said yet what is in its balloon.</summary>
+    public bool IsUncertain => _probe.Pages != 0;
+
     /// <summary>What the host wants in the balloon (config.num_pages).</summary>
     public uint TargetPages => Volatile.Read(ref _config.NumPages);
 
@@ -126,9 +130,8 @@ internal sealed class BalloonDevice : VirtioDevice
     {
         _isAimed = true;
         Volatile.Write(ref _config.NumPages, pages);
-        Interlocked.Increment(ref _generation);
-        Interlocked.Exchange(ref _targetIsUntold, 1);
-        TellTarget();
+        _probe.TryAgain();
+        Announce();
     }
 
     /// <summary>The next service of the statistics queue hands the driver its buffer back, to be filled anew. Any thread.</summary>
@@ -137,7 +140,7 @@ internal sealed class BalloonDevice : VirtioDevice
     /// <inheritdoc/>
     public override uint ReadConfig(int offset) => offset switch
     {
-        0 => Volatile.Read(ref _config.NumPages),
+        0 => _probe.Pages is > 0 and uint probe ? probe : Volatile.Read(ref _config.NumPages),
         4 => Volatile.Read(ref _config.Actual),
         8 => Volatile.Read(ref _config.FreePageHintCmdId),
         12 => Volatile.Read(ref _config.PoisonVal),
@@ -154,6 +157,11 @@ internal sealed class BalloonDevice : VirtioDevice
                 if (_options.AdoptsActual && !_isAimed)
                 {
                     Volatile.Write(ref _config.NumPages, value);
+                }
+
+                if (_probe.End())
+                {
+                    Announce();
                 }
 
                 break;
@@ -173,6 +181,14 @@ internal sealed class BalloonDevice : VirtioDevice
         _config.PoisonVal = 0;
         _heldStatistics = -1;
         _statisticsWanted = 0;
+        _probe.Reset();
+    }
+
+    private void Announce()
+    {
+        Interlocked.Increment(ref _generation);
+        Interlocked.Exchange(ref _targetIsUntold, 1);
+        TellTarget();
     }
 
     /// <summary>A driver that was stopped for a while, with its machine, does not read the configuration of itself when it goes on.</summary>
@@ -188,12 +204,9 @@ internal sealed class BalloonDevice : VirtioDevice
     protected override void OnQueueStarted(int queue, ushort availableIndex, int outstanding)
     {
         TellTarget();
-        if (queue == BalloonLimits.InflateQueue && availableIndex != 0)
+        if (queue == BalloonLimits.InflateQueue && availableIndex != 0 && _probe.TryBegin())
         {
-            // Its balloon may have been filled for a host that is gone, whose target it goes by. So it is told to look again: it then moves, and says
-            // what it has.
-            Interlocked.Increment(ref _generation);
-            ConfigInterrupt?.Invoke();
+            Announce();
         }
 
         if (queue == BalloonLimits.StatsQueue && outstanding == 0)

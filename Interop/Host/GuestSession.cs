@@ -18,6 +18,9 @@ internal sealed class GuestSession : IDisposable
     private const Feature Offered = Feature.StatsQueue | Feature.FreePageHint | Feature.DeflateOnOom | Feature.PagePoison
         | Feature.PageReporting | Feature.IndirectDescriptors | Feature.EventIndex | Feature.Version1;
 
+    /// <summary>How long a driver may take to say what is in its balloon.</summary>
+    private const int UncertainRoundsMax = 3;
+
     private static readonly BalloonStatTag[] s_tags = Enum.GetValues<BalloonStatTag>();
 
     private readonly Lock _guard = new();
@@ -34,6 +37,7 @@ internal sealed class GuestSession : IDisposable
     private ulong _claimedPages;
     private int _claimedAtUpdate;
     private int _claimedRounds;
+    private int _uncertainRounds;
     private bool _isRunning;
     private bool _hasEnded;
 
@@ -109,6 +113,12 @@ internal sealed class GuestSession : IDisposable
         lock (_guard)
         {
             AllowanceBytes = bytes;
+            if (FixedTarget is null && _device.IsUncertain && _uncertainRounds++ < UncertainRoundsMax)
+            {
+                // Its balloon comes from a host before this one. What it has is known in a moment, and the target starts from there.
+                return;
+            }
+
             ulong total = TotalBytes();
             uint next = FixedTarget ?? TargetSteps.Next(_device.TargetPages, total, bytes);
             if (FixedTarget is null && _claimedPages != 0)
@@ -170,6 +180,7 @@ internal sealed class GuestSession : IDisposable
                 AllowanceBytes = AllowanceBytes,
                 TargetPages = _device.TargetPages,
                 ActualPages = _device.ActualPages,
+                IsUncertain = _device.IsUncertain,
                 IsFixed = FixedTarget is not null,
                 Reports = counters.Reports,
                 ReportedPages = counters.ReportedPages,

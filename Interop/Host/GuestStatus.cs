@@ -59,6 +59,9 @@ internal sealed record GuestStatus
     /// <summary>What it says is in its balloon.</summary>
     public uint ActualPages { get; init; }
 
+    /// <summary>It was served by another host before, and has not said yet what is in its balloon.</summary>
+    public bool IsUncertain { get; init; }
+
     /// <summary>The target was set by hand and does not follow the budget.</summary>
     public bool IsFixed { get; init; }
 
