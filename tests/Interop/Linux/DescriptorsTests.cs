@@ -1,8 +1,6 @@
 using System;
-using System.Globalization;
 using System.IO;
 using System.Linq;
-using System.Threading;
 using LowLevel.Interop.Linux;
 using Xunit;
 

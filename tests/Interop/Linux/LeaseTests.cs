@@ -87,7 +87,7 @@ public sealed class LeaseTests : IDisposable
     public void A_process_that_has_it_is_somebody_else_until_it_ends()
     {
         Assert.Equal(Errno.None, Os.Reopen(_file.File, out int lent));
-        Libc.KeepOnExec(lent);
+        Assert.True(Libc.KeepOnExec(lent));
         using Process child = Process.Start(new ProcessStartInfo("cat") { RedirectStandardInput = true })!;
         Os.Close(lent);
         Assert.Equal(Errno.EAGAIN, Os.IsAlone(_file.File));

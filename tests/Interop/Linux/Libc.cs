@@ -43,7 +43,7 @@ internal static class Libc
     public static bool ClosesOnExec(int fd) => (Native.fcntl(fd, GetDescriptorFlags, 0) & 1) != 0;
 
     /// <summary>A child that is started meanwhile gets it too.</summary>
-    public static void KeepOnExec(int fd) => Native.fcntl(fd, SetDescriptorFlags, 0);
+    public static bool KeepOnExec(int fd) => Native.fcntl(fd, SetDescriptorFlags, 0) == 0;
 
     public static int Duplicate(int fd) => Native.dup(fd);
 

@@ -1,6 +1,4 @@
 using System;
-using System.Buffers.Binary;
-using System.Linq;
 using System.Threading;
 using LowLevel.Interop.Linux;
 using LowLevel.Interop.VhostUser;
@@ -10,7 +8,8 @@ using Xunit;
 
 namespace LowLevel.Tests.Interop.VhostUser;
 
-/// <summary>How a conversation ends: what keeps a backend from seeing that its frontend is gone, from ending when it is told to, or from being whole when it has.</summary>
+/// <summary>How a conversation ends: whatever a frontend does, the backend sees that it is gone, ends when it is told to, and has closed everything
+/// then.</summary>
 public sealed class BackendEndTests : IDisposable
 {
     private readonly ScriptedFrontend _front = new();

@@ -4,9 +4,7 @@ using System.Linq;
 using CsCheck;
 using LowLevel.Interop.Linux;
 using LowLevel.Interop.VhostUser;
-using LowLevel.Interop.Virtio;
 using LowLevel.Native;
-using LowLevel.Tests.Interop.Linux;
 using Xunit;
 
 namespace LowLevel.Tests.Interop.VhostUser;

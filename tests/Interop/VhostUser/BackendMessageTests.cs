@@ -1,11 +1,9 @@
 using System;
 using System.Buffers.Binary;
 using System.Linq;
-using System.Threading;
 using LowLevel.Interop.Linux;
 using LowLevel.Interop.VhostUser;
 using LowLevel.Native;
-using LowLevel.Tests.Interop.Linux;
 using Xunit;
 
 namespace LowLevel.Tests.Interop.VhostUser;

@@ -38,7 +38,7 @@ public sealed class LateHostTests
         };
         guest.Start();
         Assert.True(guest.Driver.React([s_block]));
-        Assert.True(entered.Wait(ScriptedFrontend.Patience));
+        Assert.True(entered.Wait(ScriptedFrontend.Patience, TestContext.Current.CancellationToken));
         Assert.Equal(SettleResult.TimedOut, guest.Driver.Settle(s_short));
 
         // However often and by whatever way it is asked.
@@ -85,7 +85,7 @@ public sealed class LateHostTests
         };
         guest.Start();
         Assert.True(guest.Driver.React([s_block], 0));
-        Assert.True(entered.Wait(ScriptedFrontend.Patience));
+        Assert.True(entered.Wait(ScriptedFrontend.Patience, TestContext.Current.CancellationToken));
         Assert.True(guest.Driver.React([s_rest], 1));
         Assert.False(guest.Driver.TryRevoke(1, s_short));
         Assert.False(guest.Driver.TryRevoke(0, TimeSpan.Zero));

@@ -1,10 +1,8 @@
 using System;
 using System.Runtime.InteropServices;
 using System.Threading;
-using LowLevel.Interop.Balloon;
 using LowLevel.Interop.Linux;
 using LowLevel.Interop.VhostUser;
-using LowLevel.Interop.Virtio;
 using LowLevel.Native;
 using LowLevel.Tests.Fakes;
 using Xunit;
@@ -44,7 +42,7 @@ public sealed class ReconnectTests : IDisposable
         };
         ring.Report(1, 1, 11);
         ring.Report(2, 1, 12);
-        Assert.True(entered.Wait(ScriptedFrontend.Patience));
+        Assert.True(entered.Wait(ScriptedFrontend.Patience, TestContext.Current.CancellationToken));
         first.Backend.Stop();
         goes.Set();
         first.Dispose();

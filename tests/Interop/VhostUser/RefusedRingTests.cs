@@ -1,13 +1,7 @@
 using System;
-using System.Runtime.InteropServices;
-using System.Threading;
-using LowLevel.Interop.Balloon;
-using LowLevel.Interop.Linux;
 using LowLevel.Interop.VhostUser;
 using LowLevel.Interop.Virtio;
 using LowLevel.Native;
-using LowLevel.Tests.Fakes;
-using LowLevel.Tests.Interop.Linux;
 using Xunit;
 
 namespace LowLevel.Tests.Interop.VhostUser;

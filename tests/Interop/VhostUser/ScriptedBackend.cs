@@ -94,6 +94,7 @@ internal sealed class ScriptedBackend : IDisposable
         _listener.Dispose();
         Assert.True(_thread.Join(ScriptedFrontend.Patience), "the scripted host does not end");
         Assert.Null(_crash);
+        _socket?.Dispose();
         File.Delete(Path);
         Directory.Delete(_folder);
         _lets.Dispose();

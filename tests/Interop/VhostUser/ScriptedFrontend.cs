@@ -1,4 +1,5 @@
 using System;
+using System.Diagnostics.CodeAnalysis;
 using System.Linq;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
@@ -30,6 +31,7 @@ internal sealed class ScriptedFrontend : IDisposable
     private readonly Thread _thread;
     private Exception? _crash;
 
+    [SuppressMessage("Reliability", "CA2000", Justification = "The backend owns the socket, which owns the handle.")]
     public ScriptedFrontend(SharedMemoryFile? memory = null, BalloonDeviceOptions? options = null, LedgerDescriptors? ledger = null)
     {
         OwnsMemory = memory is null;

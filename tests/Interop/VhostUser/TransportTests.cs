@@ -1,14 +1,11 @@
 using System;
 using System.Threading;
 using LowLevel.Allocator;
-using LowLevel.Interop.Balloon;
-using LowLevel.Interop.Linux;
 using LowLevel.Interop.VhostUser;
 using LowLevel.Interop.Virtio;
 using LowLevel.Native;
 using LowLevel.Tests.Allocator.Balloon;
 using LowLevel.Tests.Fakes;
-using LowLevel.Tests.Interop.Linux;
 using Xunit;
 
 namespace LowLevel.Tests.Interop.VhostUser;

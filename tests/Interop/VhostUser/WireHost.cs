@@ -1,9 +1,9 @@
 using System;
+using System.Diagnostics.CodeAnalysis;
 using System.IO;
 using System.Net.Sockets;
 using System.Threading;
 using LowLevel.Interop.Balloon;
-using LowLevel.Interop.Linux;
 using LowLevel.Interop.VhostUser;
 using LowLevel.Interop.Virtio;
 using LowLevel.Native;
@@ -80,6 +80,7 @@ internal sealed class WireHost : IDisposable
         _arrived.Dispose();
     }
 
+    [SuppressMessage("Reliability", "CA2000", Justification = "The backend owns the guest and the socket; its thread disposes of it.")]
     private void Accept()
     {
         try

@@ -1,7 +1,6 @@
 using System;
 using System.Threading;
 using LowLevel.Allocator;
-using LowLevel.Interop.Virtio;
 using LowLevel.Native;
 using LowLevel.Tests.Allocator.Balloon;
 using LowLevel.Tests.Interop.Linux;
