@@ -240,14 +240,19 @@ public sealed partial class PageArena : IDisposable
     }
 
     /// <summary>Keeps the mappings while the caller is inside.</summary>
-    internal void Pin()
+    internal void Pin() => ObjectDisposedException.ThrowIf(!TryPin(), this);
+
+    /// <summary>As <see cref="Pin"/>. False: the arena was disposed.</summary>
+    internal bool TryPin()
     {
         Interlocked.Increment(ref _pins);
-        if (IsDisposed)
+        if (!IsDisposed)
         {
-            Unpin();
-            ObjectDisposedException.ThrowIf(true, this);
+            return true;
         }
+
+        Unpin();
+        return false;
     }
 
     internal void Unpin()

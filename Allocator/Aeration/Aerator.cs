@@ -8,7 +8,7 @@ namespace LowLevel.Allocator;
 /// <summary>Waste page treatment of one arena: when it starts, what has rested, who works the reactor. Passes run one at a time, under
 /// the treatment lock; the timed ones on a worker thread, every <see cref="AerationOptions.Delay"/> / 4.
 /// <para>All members may be called from any thread.</para></summary>
-public sealed class Aerator
+public sealed partial class Aerator
 {
     private static readonly TimeSpan s_leastSleep = TimeSpan.FromMilliseconds(1);
 
@@ -29,7 +29,9 @@ public sealed class Aerator
     private Pace _pace;
     private long _epochBegan;
     private int _pressed;
+    private volatile bool _letsGo;
     private bool _closed;
+    private bool _linkIsClosed;
 
     internal Aerator(PageArena arena, PageArenaOptions options, TreatmentSeams seams)
     {
@@ -102,86 +104,8 @@ public sealed class Aerator
     /// <summary>The balloon of this arena, once started.</summary>
     internal IBalloonLink? Link => _link;
 
-    /// <summary>A host may still touch the arena: the mapping stays.</summary>
+    /// <summary>A host, or a pass that goes on, may still touch the arena: the mapping stays.</summary>
     internal bool LeavesMemoryBehind { get; private set; }
-
-    /// <summary>Starts treatment; harmless while it runs. Memory that is free already is found by the first timed pass.</summary>
-    /// <exception cref="ObjectDisposedException">The arena was disposed.</exception>
-    /// <exception cref="InvalidOperationException">The device could not be brought into service; treatment stays off.</exception>
-    public void Start()
-    {
-        lock (_starting)
-        {
-            ObjectDisposedException.ThrowIf(_closed, _arena);
-            if (_worker is not null)
-            {
-                return;
-            }
-
-            // The device is ready (DRIVER_OK) before anything listens, so that no free can notify it too early.
-            if (_link is null)
-            {
-                _link = _seams.Balloon(_arena, _arenaOptions);
-                int capacity = ReactorCapacity == 0 ? _options.ReactorCapacity : ReactorCapacity;
-                _marks = new HighWaterMarks(_arena.Plan.MinimumOrder, capacity, _options.Context == AerationContext.FreeingThread);
-                BatchCare care = new(_backing);
-                _reactor = new Reactor(_link.Device, _marks, care, _options.ReactorCapacity, _options.HostTimeout);
-                _drive = new TreatmentDrive(_arena, _reactor, _marks, care) { KeepsStock = _pace.KeepsStock };
-            }
-
-            Worker worker = new(_clock, UntilNextEpoch, Pass);
-            _link.WorkArrived = worker.Signal;
-            Volatile.Write(ref _worker, worker);
-            Listen(_marks);
-            if (_seams.HasWorker)
-            {
-                worker.Start();
-            }
-        }
-    }
-
-    /// <summary>Stops treatment: what the reactor holds comes back first. Waits at most about twice
-    /// <see cref="AerationOptions.HostTimeout"/>. Harmless while stopped.</summary>
-    public void Stop()
-    {
-        lock (_starting)
-        {
-            Worker? worker = _worker;
-            if (worker is null)
-            {
-                return;
-            }
-
-            Listen(null);
-            Volatile.Write(ref _worker, null);
-            worker.Stop(_options.HostTimeout + _options.HostTimeout + TimeSpan.FromSeconds(1));
-            if (_treatment.TryEnter(_options.HostTimeout + TimeSpan.FromSeconds(1)))
-            {
-                try
-                {
-                    _reactor!.TryReleaseQuarantine(_options.HostTimeout);
-                }
-                finally
-                {
-                    _treatment.Exit();
-                }
-            }
-        }
-    }
-
-    /// <summary>Ends treatment for good and lets go of the device.</summary>
-    internal void Close()
-    {
-        Stop();
-        lock (_starting)
-        {
-            _closed = true;
-            if (_link is not null)
-            {
-                LeavesMemoryBehind = !_link.TryClose(_options.HostTimeout) || _reactor!.HasQuarantine;
-            }
-        }
-    }
 
     /// <summary>A zone has reached its high-water mark. Called with no lock held, outside the thread's pages.</summary>
     internal void OnHighWaterMark(Zone zone)
@@ -220,43 +144,38 @@ public sealed class Aerator
             return;
         }
 
-        lock (_treatment)
+        _treatment.Enter();
+        try
         {
             if (IsRunning)
             {
                 _drive!.Everything();
             }
         }
+        finally
+        {
+            Leave();
+        }
     }
 
     /// <summary>One timed pass; what the worker does. Tests call it with their own clock.</summary>
     internal void Pass()
     {
-        if (_treatment.IsHeldByCurrentThread)
+        if (_treatment.IsHeldByCurrentThread || !_arena.TryPin())
         {
             return;
         }
 
-        _arena.OnPass();
-        lock (_treatment)
+        try
         {
-            if (IsRunning)
-            {
-                if (_watch is not null && _watch.Look())
-                {
-                    SetPace(_watch.Pressure);
-                }
-
-                AdvanceEpoch();
-                _arena.Threads.DrainRested();
-                _link!.Service();
-                Relieve();
-                _drive!.Rested();
-                _arena.Budget.WakeFirst(); // not for lack of budget alone does an allocation fail
-            }
+            _arena.OnPass();
+            PassPinned();
+            ZoneWaits.Tell();
         }
-
-        ZoneWaits.Tell();
+        finally
+        {
+            _arena.Unpin();
+        }
     }
 
     /// <summary>Waits for the batch in flight, if there is one. False: it has not come back in time, another try is not worth it.</summary>
@@ -279,7 +198,7 @@ public sealed class Aerator
             return false;
         }
 
-        _treatment.Exit();
+        Leave();
         return true;
     }
 
@@ -305,7 +224,35 @@ public sealed class Aerator
         }
         finally
         {
-            _treatment.Exit();
+            Leave();
+        }
+    }
+
+    private void PassPinned()
+    {
+        _treatment.Enter();
+        try
+        {
+            if (!IsRunning)
+            {
+                return;
+            }
+
+            if (_watch is not null && _watch.Look())
+            {
+                SetPace(_watch.Pressure);
+            }
+
+            AdvanceEpoch();
+            _arena.Threads.DrainRested();
+            _link!.Service();
+            Relieve();
+            _drive!.Rested();
+            _arena.Budget.WakeFirst(); // not for lack of budget alone does an allocation fail
+        }
+        finally
+        {
+            Leave();
         }
     }
 
@@ -360,21 +307,6 @@ public sealed class Aerator
         {
             _arena.Threads.DrainAll();
             _link!.Deflate((uint)Math.Min(_arena.Budget.MissingToHigh, uint.MaxValue));
-        }
-    }
-
-    private void Listen(HighWaterMarks? marks)
-    {
-        foreach (Zone zone in _arena.Zones)
-        {
-            zone.Enter();
-            if (marks is null)
-            {
-                _marks?.Clear(zone);
-            }
-
-            zone.Listener = marks;
-            zone.Exit();
         }
     }
 }

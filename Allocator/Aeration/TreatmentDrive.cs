@@ -34,6 +34,9 @@ internal sealed class TreatmentDrive
 
     private bool ByPolicy => _arena.Plan.ByPolicy;
 
+    /// <summary>Treatment was not stopped meanwhile: who stops it waits for what is in flight, not for all that is left to treat.</summary>
+    private bool GoesOn => _arena.Aerator.IsRunning;
+
     /// <summary>An epoch has ended: what came back in it?</summary>
     public void OnEpoch()
     {
@@ -74,7 +77,7 @@ internal sealed class TreatmentDrive
         _listed.Only = zone;
         _listed.Allowance = long.MaxValue;
         ulong rounds = (zone.RawBlocks(_arena.Plan.MinimumOrder) / (ulong)Math.Max(1, capacity)) + 1;
-        for (; rounds != 0 && zone.IsOverHighWaterMark && _reactor.Round(_listed) == RoundResult.Treated; rounds--)
+        for (; rounds != 0 && GoesOn && zone.IsOverHighWaterMark && _reactor.Round(_listed) == RoundResult.Treated; rounds--)
         {
             SettleMark(zone);
         }
@@ -97,7 +100,7 @@ internal sealed class TreatmentDrive
         _listed.Only = null;
         _listed.Allowance = allowance;
         ulong rounds = (2 * blocks) + 1;
-        while (rounds != 0 && _reactor.Round(_listed) == RoundResult.Treated)
+        while (rounds != 0 && GoesOn && _reactor.Round(_listed) == RoundResult.Treated)
         {
             rounds--;
         }
@@ -107,7 +110,7 @@ internal sealed class TreatmentDrive
         foreach (Zone zone in _arena.Zones)
         {
             SettleMark(zone);
-            if (ByPolicy && inOrder)
+            if (ByPolicy && inOrder && GoesOn)
             {
                 inOrder = RunMixed(zone, restedOnly);
             }
@@ -124,7 +127,7 @@ internal sealed class TreatmentDrive
         {
             result = _reactor.Round(_mixed);
         }
-        while (result == RoundResult.Treated);
+        while (result == RoundResult.Treated && GoesOn);
 
         return _reactor.Finish() != RoundResult.Lost && result != RoundResult.Lost;
     }

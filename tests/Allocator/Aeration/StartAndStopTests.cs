@@ -128,5 +128,92 @@ public sealed class StartAndStopTests
         plant.Check();
     }
 
+    [Fact]
+    public void A_pass_that_is_under_way_when_treatment_stops_ends_with_what_is_in_flight()
+    {
+        using TestPlant plant = new(o => o.Aeration.HostTimeout = TimeSpan.FromSeconds(60));
+        using SlowBatch slow = new(plant.Balloon);
+        plant.Free(plant.AllocateApart(9, 3 * TestPlant.Capacity));
+        Thread passing = Run(plant.PassUntilRested);
+        slow.WaitUntilHeld();
+        Thread stopping = Run(plant.Arena.Aerator.Stop);
+        Assert.True(SpinWait.SpinUntil(() => !plant.Arena.Aerator.IsRunning, TimeSpan.FromSeconds(60)));
+        slow.Finish();
+        Assert.True(stopping.Join(TimeSpan.FromSeconds(60)) && passing.Join(TimeSpan.FromSeconds(60)));
+        Assert.Equal((2 * TestPlant.Capacity, TestPlant.Capacity), (plant.Raw(9), plant.Treated(9)));
+        plant.Check();
+    }
+
+    /// <summary>Found by tests/Models/reactor.pml, CLOSE_BESIDE_A_PASS: the arena was unmapped under a pass whose host was slow.</summary>
+    [Fact]
+    public unsafe void Dispose_leaves_the_device_and_the_memory_to_a_pass_that_outlasts_it_and_the_pass_lets_go_of_both()
+    {
+        FaultyOperatingSystem os = new();
+        using TestPlant plant = new(os: os);
+        using SlowBatch slow = new(plant.Balloon);
+        nint address = (nint)plant.Arena.BaseAddress;
+        bool IsUnmapped() => os.Calls.Any(call => call.Call == SystemCall.Unmap && call.Address == address);
+        plant.Free(plant.Allocate(10));
+        Thread passing = Run(plant.PassUntilRested);
+        slow.WaitUntilHeld();
+        plant.Arena.Dispose();
+        Assert.Equal((0, false), (plant.Balloon.CloseCalls, IsUnmapped()));
+        slow.Finish();
+        Assert.True(passing.Join(TimeSpan.FromSeconds(60)));
+        Assert.Equal((1, true), (plant.Balloon.CloseCalls, IsUnmapped()));
+        Assert.Empty(plant.Balloon.Violations);
+    }
+
+    /// <summary>Found by tests/Models/reactor.pml, START_BEFORE_CLOSED: a start that came while Dispose was stopping treatment left a worker behind
+    /// that went on in memory which was unmapped.</summary>
+    [Fact]
+    public void A_start_while_dispose_stops_treatment_is_refused()
+    {
+        using TestPlant plant = new();
+        plant.Balloon.Answer = () => SettleResult.TimedOut;
+        plant.Balloon.RevokesSlot = _ => false;
+        plant.Free(plant.Allocate(10));
+        plant.Arena.Trim();
+        Exception? refused = null;
+        plant.Balloon.RevokesSlot = _ =>
+        {
+            refused = Record.Exception(plant.Arena.Aerator.Start);
+            return true;
+        };
+        plant.Arena.Dispose();
+        Assert.IsType<ObjectDisposedException>(refused);
+        Assert.False(plant.Arena.Aerator.IsRunning);
+    }
+
+    private static Thread Run(ThreadStart work)
+    {
+        Thread thread = new(work) { IsBackground = true };
+        thread.Start();
+        return thread;
+    }
+
     private static unsafe void FreeOne(PageArena arena) => arena.FreePages(arena.AllocatePages(10));
+
+    /// <summary>The host takes its time over the first batch.</summary>
+    private sealed class SlowBatch : IDisposable
+    {
+        private readonly ManualResetEventSlim _held = new();
+        private readonly ManualResetEventSlim _finish = new();
+
+        public SlowBatch(FakeBalloon balloon) => balloon.WhileHeld = _ =>
+        {
+            _held.Set();
+            _finish.Wait(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken);
+        };
+
+        public void WaitUntilHeld() => Assert.True(_held.Wait(TimeSpan.FromSeconds(60), TestContext.Current.CancellationToken));
+
+        public void Finish() => _finish.Set();
+
+        public void Dispose()
+        {
+            _held.Dispose();
+            _finish.Dispose();
+        }
+    }
 }
