@@ -37,6 +37,10 @@ internal interface ITreatmentDevice : IDisposable
     /// <summary>Whether the next batch may go out in this slot. A device that others stand in for has slots that are theirs.</summary>
     bool Takes(int slot) => true;
 
+    /// <summary>Whether batches may go out while others could not be revoked: only where these never come back by
+    /// <see cref="Settle"/>, because whoever has them is not talked to any more.</summary>
+    bool GoesOnBesideQuarantine => false;
+
     /// <summary>Whether the device needs <see cref="TryRestart"/> before it can take anything: it was reset, broke the protocol, or was
     /// never started. A device that is in order and merely takes no reports is not restarted again and again.</summary>
     bool IsOutOfService => Capacity <= 0;

@@ -145,9 +145,9 @@ internal sealed class Reactor
     /// treatment goes on beside it where the device has others.</summary>
     private bool MayBegin()
     {
-        if (HasQuarantine)
+        if (HasQuarantine && !TryReleaseQuarantine(TimeSpan.Zero) && !_device.GoesOnBesideQuarantine)
         {
-            TryReleaseQuarantine(TimeSpan.Zero);
+            return false;
         }
 
         if ((_device.IsOutOfService && !_device.TryRestart()) || _device.Capacity <= 0)

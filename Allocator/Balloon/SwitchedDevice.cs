@@ -23,6 +23,9 @@ internal sealed class SwitchedDevice(ITreatmentDevice remote, int remoteSlots, I
     /// <inheritdoc/>
     public bool IsOutOfService => Current.IsOutOfService;
 
+    /// <inheritdoc/>
+    public bool GoesOnBesideQuarantine => true;
+
     private ITreatmentDevice Current
     {
         get
