@@ -4,6 +4,7 @@
 #   qemu-next                   the newest one for Debian 13 (backports); 11 or later can make any virtio device over vhost-user
 #   busybox                     static, the guest's user space
 #   vmlinuz, modules/           Debian 12's cloud kernel and its virtio drivers
+#   spin                        the model checker of tests/Models
 # Everything comes from this machine's own Debian archive, or from $DEBIAN_ARCHIVE, through apt roots of its own and is only unpacked: no
 # package is installed, and nobody needs to be root. A second run finds everything and does nothing; one that was interrupted goes on.
 # What cannot be had is named and is no failure: the tests that need it are skipped by name.
@@ -92,6 +93,13 @@ get_next() {
         && starter qemu-next next qemu-system-x86_64 "$firmware"
 }
 
+# spin: it needs nothing but the C library that every machine has, so it runs without a starter.
+get_model() {
+    make_root model bookworm || return
+    (cd "$dir/model" && rm -f ./*.deb && apt-get -q download spin && dpkg -x ./*.deb new && ./new/usr/bin/spin -V) || return
+    mv "$dir/model/new/usr/bin/spin" "$dir/spin" && rm -rf "$dir"/model/{new,*.deb}
+}
+
 # part NAME FILE WHAT: makes what is not there yet, or was made by another version of this script; all that it prints is kept in NAME.log.
 part() {
     local name="$1" file="$2" what="$3"
@@ -120,4 +128,5 @@ for tool in apt-get dpkg tar; do command -v "$tool" > /dev/null || missing="this
 [ -n "$archive" ] || missing="there is no Debian archive among this machine's package sources, and DEBIAN_ARCHIVE is not set"
 part stock qemu "QEMU 7.2 with its storage daemon, busybox and a kernel"
 part next qemu-next "QEMU from backports"
+part model spin "spin"
 exit 0
