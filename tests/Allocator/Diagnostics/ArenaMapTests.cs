@@ -253,12 +253,13 @@ public sealed class ArenaMapTests
             },
             new TreatmentSeams((a, o) => balloon = new DroppingBalloon(a, o.Aeration.ReactorCapacity) { InFlightMax = 2 }, HasWorker: true));
         int working = 3;
+        int maps = 0;
         Exception? failure = null;
         Thread[] threads = [.. Enumerable.Range(1, 3).Select(seed => new Thread(() =>
         {
             try
             {
-                Mutate(arena, new Random(seed));
+                Mutate(arena, new Random(seed), () => Volatile.Read(ref maps) > 2);
             }
             catch (Exception e)
             {
@@ -268,11 +269,10 @@ public sealed class ArenaMapTests
             Interlocked.Decrement(ref working);
         }) { IsBackground = true })];
         Array.ForEach(threads, t => t.Start());
-        int maps = 0;
         do
         {
             ArenaMap map = arena.GetMap();
-            maps++;
+            Volatile.Write(ref maps, maps + 1);
             Assert.Equal(64, map.Count);
             Assert.All(Enumerable.Range(0, map.Count), i => Assert.Equal(map[i].State == PageblockState.NeverUsed ? 0 : 512, Pages(map[i])));
         }
@@ -286,10 +286,11 @@ public sealed class ArenaMapTests
         Assert.True(maps > 2 && arena.Aerator.Cycles > 0, $"{maps} maps, {arena.Aerator.Cycles} cycles: nothing was in play");
     }
 
-    private static unsafe void Mutate(PageArena arena, Random random)
+    /// <summary>Goes on until somebody has looked, however slowly.</summary>
+    private static unsafe void Mutate(PageArena arena, Random random, Func<bool> wasSeen)
     {
         List<nint> live = [];
-        for (int step = 0; step < 4000; step++)
+        for (int step = 0; step < 4000 || !wasSeen(); step++)
         {
             if (live.Count > 24 || (live.Count > 0 && random.Next(2) == 0))
             {
