@@ -125,7 +125,7 @@ internal sealed class PageBalloon
     {
         mustNotify = false;
         int request = 0;
-        if (_held.Count == 0 || (_deflate is not null && (!_deflate.CanAdd(1) || !_deflates.TryPop(out request))))
+        if (pages == 0 || _held.Count == 0 || (_deflate is not null && (!_deflate.CanAdd(1) || !_deflates.TryPop(out request))))
         {
             return 0;
         }

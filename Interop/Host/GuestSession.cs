@@ -26,7 +26,6 @@ internal sealed class GuestSession : IDisposable
     private readonly Lock _guard = new();
     private readonly HostOptions _options;
     private readonly SharedGuest _guest;
-    private readonly GuestPort _port;
     private readonly BalloonDevice _device;
     private readonly VhostUserBackend _backend;
     private readonly Thread _thread;
@@ -54,19 +53,9 @@ internal sealed class GuestSession : IDisposable
         Id = id;
         _options = options;
         _guest = new SharedGuest(options.System, options.Descriptors);
-        _port = new GuestPort(_guest);
         _device = new BalloonDevice(
-            new GuestMemory(), ulong.MaxValue, _port, _port, new BalloonDeviceOptions { Offered = Offered, AdoptsActual = true });
-        try
-        {
-            _backend = new VhostUserBackend(socket, _device, _guest, options.Descriptors);
-        }
-        catch (InvalidOperationException)
-        {
-            socket.Dispose();
-            throw;
-        }
-
+            new GuestMemory(), ulong.MaxValue, _guest, _guest, new BalloonDeviceOptions { Offered = Offered, AdoptsActual = true });
+        _backend = new VhostUserBackend(socket, _device, _guest, options.Descriptors);
         _backend.ProtocolFeaturesSet = OnProtocolFeatures;
         _backend.AfterRound = OnRound;
         _processId = _backend.PeerProcess;
@@ -171,7 +160,7 @@ internal sealed class GuestSession : IDisposable
             {
                 Id = Id,
                 ProcessId = _processId,
-                Kind = _port.CountsOnly ? GuestKind.Own : GuestKind.Memfd,
+                Kind = _device.CountsOnly ? GuestKind.Own : GuestKind.Memfd,
                 State = _hasEnded ? GuestState.Ended : _isRunning ? GuestState.Running : GuestState.Greeting,
                 TotalBytes = TotalBytes(),
                 SharedBytes = _guest.Bytes,
@@ -184,7 +173,7 @@ internal sealed class GuestSession : IDisposable
                 IsFixed = FixedTarget is not null,
                 Reports = counters.Reports,
                 ReportedPages = counters.ReportedPages,
-                DroppedPages = counters.DroppedPages,
+                DroppedPages = _device.CountsOnly ? counters.InflatedPages : counters.DroppedPages,
                 InflatedPages = counters.InflatedPages,
                 DeflatedPages = counters.DeflatedPages,
                 FailedDiscards = counters.FailedDiscards,
@@ -243,11 +232,8 @@ internal sealed class GuestSession : IDisposable
         }
     }
 
-    private void OnProtocolFeatures(VhostUserProtocolFeature features)
-    {
-        _port.CountsOnly = (features & VhostUserProtocolFeature.GuestDrops) != 0;
-        _device.CountsOnly = _port.CountsOnly;
-    }
+    private void OnProtocolFeatures(VhostUserProtocolFeature features) =>
+        _device.CountsOnly = (features & VhostUserProtocolFeature.GuestDrops) != 0;
 
     /// <summary>In the serving thread, after each round of work.</summary>
     private void OnRound()
@@ -309,12 +295,12 @@ internal sealed class GuestSession : IDisposable
     }
 
     private ulong ResidentBytes() =>
-        _hasEnded ? 0 : _port.CountsOnly && PeerMemory.ResidentBytes(_processId) is ulong bytes ? bytes : _guest.ResidentBytes;
+        _hasEnded ? 0 : _device.CountsOnly && PeerMemory.ResidentBytes(_processId) is ulong bytes ? bytes : _guest.ResidentBytes;
 
     /// <summary>By the guest's word, but no more than it can have.</summary>
     private ulong TotalBytes()
     {
-        ulong most = _port.CountsOnly ? _options.System.PhysicalMemoryBytes : _guest.Bytes;
+        ulong most = _device.CountsOnly ? _options.System.PhysicalMemoryBytes : _guest.Bytes;
         ulong? said = _device.Statistics[BalloonStatTag.TotalMemory];
         if (said is ulong total && (_device.Features & Feature.DeflateOnOom) == 0)
         {

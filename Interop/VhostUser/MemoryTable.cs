@@ -60,7 +60,7 @@ internal sealed class MemoryTable : IDisposable
     /// <summary>No memory.</summary>
     public static MemoryTable Empty(IOperatingSystem system, IDescriptors descriptors) => new(system, descriptors);
 
-    /// <summary>This table with another region, or without one; what both have stays mapped, and is the new table's to unmap.</summary>
+    /// <summary>This table with another region; what both have stays mapped, and is the new table's to unmap.</summary>
     /// <param name="region">The region.</param>
     /// <param name="file">Its file; the table's from now on, whatever comes of it.</param>
     /// <exception cref="ProtocolViolationException">This is no region of guest memory; this table is as it was.</exception>
@@ -93,26 +93,6 @@ internal sealed class MemoryTable : IDisposable
             _descriptors.Close(file);
             throw e as ProtocolViolationException ?? new ProtocolViolationException(e.Message, e);
         }
-    }
-
-    /// <summary>Unmaps the region and closes its file.</summary>
-    /// <exception cref="ProtocolViolationException">There is no such region.</exception>
-    public MemoryTable Without(in VhostUserMemoryRegion region)
-    {
-        VhostUserMemoryRegion gone = region;
-        int index = _regions.FindIndex(one => one.At.GuestAddress == gone.GuestAddress && one.At.Bytes == gone.Bytes);
-        if (index < 0)
-        {
-            throw new ProtocolViolationException(Say($"no region of 0x{gone.Bytes:x} bytes at guest address 0x{gone.GuestAddress:x} to remove"));
-        }
-
-        MemoryTable table = new(_system, _descriptors);
-        Close(_regions[index]);
-        _regions.RemoveAt(index);
-        table._regions.AddRange(_regions);
-        table.Memory = new GuestMemory([.. table._regions.Select(static one => one.InProcess)]);
-        _regions.Clear();
-        return table;
     }
 
     /// <summary>The guest address of an address of the frontend's. False: it is in no region.</summary>

@@ -35,11 +35,9 @@ internal sealed partial class VhostUserBackend
             case VhostUserRequest.ResetDevice:
                 ResetDevice();
                 return false;
-            case VhostUserRequest.SetMemoryTable or VhostUserRequest.AddMemoryRegion or VhostUserRequest.RemoveMemoryRegion:
-                ChangeMemory(request);
+            case VhostUserRequest.SetMemoryTable:
+                ChangeMemory();
                 return false;
-            case VhostUserRequest.GetMaxMemorySlots:
-                return Reply((ulong)VhostUserLimits.RegionsMax);
             case VhostUserRequest.GetConfig:
                 return GetConfig();
             case VhostUserRequest.SetConfig:
@@ -127,25 +125,10 @@ internal sealed partial class VhostUserBackend
         ProtocolFeaturesSet?.Invoke(features);
     }
 
-    private void ChangeMemory(VhostUserRequest request)
+    private void ChangeMemory()
     {
         ushort[] bases = Pause();
-        switch (request)
-        {
-            case VhostUserRequest.AddMemoryRegion:
-                VhostUserMemoryRegion added = MemoryMarshal.Read<VhostUserMemoryRegion>(Slice(sizeof(ulong), VhostUserMemoryRegion.SizeInBytes));
-                int file = TakeOnlyFile();
-                _guest.Change(table => table.With(added, file));
-                break;
-            case VhostUserRequest.RemoveMemoryRegion:
-                VhostUserMemoryRegion removed = MemoryMarshal.Read<VhostUserMemoryRegion>(Slice(sizeof(ulong), VhostUserMemoryRegion.SizeInBytes));
-                _guest.Change(table => table.Without(removed));
-                break;
-            default:
-                ReplaceMemory();
-                break;
-        }
-
+        ReplaceMemory();
         _device.SetMemory(_guest.Table.Memory);
         Resume(bases);
     }

@@ -17,7 +17,7 @@ internal sealed partial class VhostUserBackend : IDisposable
     /// <summary>Stands for negotiation of protocol features in the device's own word (vhost-user, "Communication").</summary>
     public const Feature ProtocolFeaturesBit = (Feature)(1ul << 30);
 
-    /// <summary>What this backend offers. Not memory slots, although it knows the requests: a frontend that has taken them tells only of changes, and
+    /// <summary>What this backend offers. Not memory slots: a frontend that has taken them tells only of changes, and
     /// one that comes back without negotiating anew (QEMU 7.2) would share nothing with a host that has begun anew.</summary>
     public const VhostUserProtocolFeature Offered = VhostUserProtocolFeature.MultiQueue | VhostUserProtocolFeature.ReplyAck
         | VhostUserProtocolFeature.BackendRequests | VhostUserProtocolFeature.Config | VhostUserProtocolFeature.ResetDevice

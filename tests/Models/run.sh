@@ -7,9 +7,7 @@
 # no search was cut short. A case gets at most 1 GB and 120 s; on an idle machine each takes less than 60 s.
 set -uo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
-peers="${LOWLEVEL_PEERS:-$here/../../artifacts/peers}"
 spin="$(command -v spin || true)" trail=""
-[ -n "$spin" ] || spin="$peers/spin"
 
 while [ $# -gt 0 ]; do
     case "$1" in
@@ -20,7 +18,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ -x "$spin" ] || { echo "there is no spin: --install, or tests/Peers/install.sh" >&2; exit 2; }
+[ -x "$spin" ] || { echo "there is no spin: --install installs it" >&2; exit 2; }
 command -v cc > /dev/null || { echo "there is no C compiler" >&2; exit 2; }
 spin="$(realpath -s "$spin")"
 

@@ -3,7 +3,6 @@ using System.Globalization;
 using System.IO;
 using System.Linq;
 using LowLevel.Tests.House;
-using LowLevel.Tests.Packages;
 using Xunit;
 
 namespace LowLevel.Tests.Peers;
@@ -38,13 +37,6 @@ internal static class PeerTools
 
     /// <summary>A static busybox.</summary>
     public static string Busybox() => Find("busybox", "a static busybox");
-
-    /// <summary>spin, the model checker.</summary>
-    public static string Spin()
-    {
-        Assert.SkipUnless(Dotnet.IsOnPath(["spin"]), "This needs the model checker spin: tests/Models/run.sh --install installs it.");
-        return "spin";
-    }
 
     /// <summary>A driver of that kernel by its name, with - or _ as the file has it.</summary>
     public static string Module(string name) => Find(Path.Combine("modules", name + ".ko"), $"the kernel's {name}");

@@ -1,14 +1,10 @@
 using System;
-using System.Collections.Generic;
-using System.Diagnostics;
-using System.IO;
 using System.Linq;
 using System.Text.Json;
 using System.Text.RegularExpressions;
-using System.Threading.Tasks;
 using LowLevel.Allocator;
 using LowLevel.Tests.House;
-using LowLevel.Tests.Packages;
+using LowLevel.Tests.Interop.Host;
 using Xunit;
 
 namespace LowLevel.Tests.Peers;
@@ -30,7 +26,7 @@ public sealed class ReadmeHostTests
     }
 
     [Fact]
-    public async Task A_service_and_a_virtual_machine_come_under_the_same_host_by_the_lines_of_the_README()
+    public void A_service_and_a_virtual_machine_come_under_the_same_host_by_the_lines_of_the_README()
     {
         string qemu = PeerTools.QemuNext();
         string[] commands = [.. Regex.Matches(Section, "^```sh\n(.*?)^```$", RegexOptions.Multiline | RegexOptions.Singleline).Select(m => m.Groups[1].Value)];
@@ -41,9 +37,7 @@ public sealed class ReadmeHostTests
         string[] host = Words(commands[0], path);
         string[] options = host[(Array.IndexOf(host, "--") + 1)..];
         Assert.Equal(["dotnet", "run", "-c", "Release", "--project", "Interop/Host"], host[..6]);
-        string executable = Path.Combine(AppContext.BaseDirectory, "LowLevel.Host");
-        using Process program = Dotnet.Start(folder.PathOf(""), executable, [.. options, "--json", "--interval", "200ms"]);
-        await Line(program, static _ => true);
+        using HostProcess program = new([.. options, "--interval", "200ms"]);
 
         Assert.Contains($"Host = \"unix:{Socket}\"", Section, StringComparison.Ordinal);
         using PageArena service = PageArena.Create(new PageArenaOptions { Host = "unix:" + path, CapBytes = (nuint)2 << 30 });
@@ -55,31 +49,15 @@ public sealed class ReadmeHostTests
         using PeerProcess guest = Guest.Start(qemu, folder, image, machine[1..]);
         guest.WaitForLine("ready");
 
-        JsonElement status = await Line(program, static one => one.GetProperty("guests").EnumerateArray()
+        JsonElement status = program.Until(static one => one.GetProperty("guests").EnumerateArray()
             .Count(static g => g.GetProperty("state").GetString() == "running") == 2);
         Assert.Equal(["memfd", "own"], status.GetProperty("guests").EnumerateArray().Select(static g => g.GetProperty("kind").GetString()!).Order());
         guest.WriteLine("end");
         Assert.Equal(0, guest.WaitForExit());
-        Assert.Equal(0, Dotnet.Run(folder.PathOf(""), "sh", "-c", $"kill -TERM {program.Id}").Code);
-        await program.WaitForExitAsync(TestContext.Current.CancellationToken);
-        Assert.Equal(0, program.ExitCode);
+        program.End("TERM");
     }
 
     private static string[] Words(string command, string path) =>
         command.Replace("\\\n", " ", StringComparison.Ordinal).Replace(Socket, path, StringComparison.Ordinal)
             .Split((char[])[' ', '\n'], StringSplitOptions.RemoveEmptyEntries);
-
-    private static async Task<JsonElement> Line(Process host, Func<JsonElement, bool> isIt)
-    {
-        while (await host.StandardOutput.ReadLineAsync().WaitAsync(TimeSpan.FromSeconds(60)) is string line)
-        {
-            JsonElement status = JsonDocument.Parse(line).RootElement;
-            if (isIt(status))
-            {
-                return status;
-            }
-        }
-
-        throw new InvalidOperationException("the host has ended: " + await host.StandardError.ReadToEndAsync());
-    }
 }

@@ -45,7 +45,7 @@ public sealed class HostLinkTests
         plant.Free(blocks);
         plant.Arena.Trim();
 
-        Assert.Equal(0, plant.ResidentPages());
+        plant.PassUntil(() => plant.ResidentPages() == 0);
         Assert.Equal(0, host.Device!.Counters.Reports);
         plant.Arena.Verify();
     }
@@ -64,8 +64,9 @@ public sealed class HostLinkTests
         plant.PassUntil(() => host.Device!.ActualPages == 8192);
         Assert.Equal(8192L << 12, plant.Arena.GetStatistics().InflatedBytes);
         Assert.Equal(8192, host.Device!.Counters.InflatedPages);
-        plant.Arena.Trim();
-        Assert.True(backing == ArenaBacking.Memfd ? host.Shared!.ResidentBytes < MaxBlock : plant.ResidentPages() == 0);
+
+        // Again where the device's thread did not get to run within the timeout, and the batch came back raw.
+        plant.PassUntil(() => backing == ArenaBacking.Memfd ? host.Shared!.ResidentBytes < MaxBlock : plant.ResidentPages() == 0);
         plant.Arena.Verify();
 
         host.SetTarget(0);

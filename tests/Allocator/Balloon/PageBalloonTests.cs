@@ -114,6 +114,20 @@ public sealed class PageBalloonTests
         }
     }
 
+    /// <summary>Memory may have come back between the look at the watermark and the call.</summary>
+    [Fact]
+    public void Asked_for_nothing_it_gives_nothing_and_can_be_asked_again()
+    {
+        using BalloonFixture f = Inflated(HostMode.Manual, 2048, small: true);
+        for (int i = 0; i < 100; i++)
+        {
+            Assert.Equal(0u, f.Driver.Deflate(0));
+        }
+
+        Assert.Equal((2048u, 0u), (f.Driver.InflatedPages, f.Driver.MovingPages));
+        Assert.Equal(1u, f.Driver.Deflate(1));
+    }
+
     [Fact]
     public void A_host_that_does_not_answer_is_told_of_16_requests_and_no_more()
     {

@@ -18,8 +18,6 @@ public sealed class HostProgramTests
 {
     private const ulong MiB = HostFixture.MiB;
 
-    private static string Executable => Path.Combine(AppContext.BaseDirectory, "LowLevel.Host");
-
     [Theory]
     [InlineData("", "--listen is missing; allowed: the path of a unix socket")]
     [InlineData("--listen a", "--budget is missing; allowed: a number of bytes, or one with K, M, G or T behind it, more than 0")]
@@ -63,10 +61,10 @@ public sealed class HostProgramTests
     [Fact]
     public void A_program_that_cannot_begin_says_why_in_one_line()
     {
-        (int code, string output) = Dotnet.Run(AppContext.BaseDirectory, Executable, "--listen", "a", "--budget", "much");
+        (int code, string output) = Dotnet.Run(AppContext.BaseDirectory, HostProcess.Executable, "--listen", "a", "--budget", "much");
         Assert.Equal(2, code);
         Assert.Equal("LowLevel.Host: --budget 'much' is wrong; allowed: " + ByteSize.Allowed + "\n", output);
-        (code, output) = Dotnet.Run(AppContext.BaseDirectory, Executable, "--help");
+        (code, output) = Dotnet.Run(AppContext.BaseDirectory, HostProcess.Executable, "--help");
         Assert.Equal(0, code);
         Assert.StartsWith("usage: LowLevel.Host --listen PATH --budget BYTES", output, StringComparison.Ordinal);
     }
@@ -74,57 +72,35 @@ public sealed class HostProgramTests
     [Theory]
     [InlineData("TERM")]
     [InlineData("INT")]
-    public async Task A_guest_of_the_program_is_served_until_a_signal_ends_it(string signal)
+    public void A_guest_of_the_program_is_served_until_a_signal_ends_it(string signal)
     {
         using TemporaryFolder folder = new();
         string path = folder.Of("host.sock");
-        using Process host = Dotnet.Start(folder.Of(""), Executable, "--listen", path, "--budget", "1G", "--interval", "50ms", "--json");
-        await BeServed(host, path, 1);
-        int descriptors = Descriptors(host);
-        await BeServed(host, path, 2);
-        Assert.Equal(descriptors, Descriptors(host));
-        Assert.Equal(0, Dotnet.Run(folder.Of(""), "sh", "-c", $"kill -{signal} {host.Id}").Code);
-        CancellationToken given = TestContext.Current.CancellationToken;
-        Task<string> errors = host.StandardError.ReadToEndAsync(given);
-        await host.StandardOutput.ReadToEndAsync(given);
-        await host.WaitForExitAsync(given);
-        Assert.Equal((0, ""), (host.ExitCode, await errors));
+        using HostProcess host = new("--listen", path, "--budget", "1G", "--interval", "50ms");
+        BeServed(host, path, 1);
+        int descriptors = host.Descriptors;
+        BeServed(host, path, 2);
+        Assert.Equal(descriptors, host.Descriptors);
+        host.End(signal);
         Assert.False(Path.Exists(path));
-
-        static int Descriptors(Process process) => Directory.EnumerateFileSystemEntries($"/proc/{process.Id}/fd").Count();
     }
 
     /// <summary>A guest that comes, has two of four MiB dropped, and goes.</summary>
-    private static async Task BeServed(Process host, string path, int number)
+    private static void BeServed(HostProcess host, string path, int number)
     {
         using (HostGuest guest = new(path, 64 * MiB))
         {
-            await Line(host, static _ => true);
             Assert.True(guest.TryConnect(), guest.Transport.Failure);
             guest.Touch(new PageRange(new Pfn(0), 1024));
             Assert.Equal(SettleResult.Treated, guest.Report(new PageRange(new Pfn(0), 512)));
             Assert.Equal(2 * MiB, guest.ResidentBytes);
-            JsonElement one = (await Line(host, static status => status.GetProperty("guests").EnumerateArray()
-                .Any(static guest => guest.GetProperty("dropped_pages").GetInt64() == 512))).GetProperty("guests")[0];
+            JsonElement one = host.Until(static status => status.GetProperty("guests").EnumerateArray()
+                .Any(static guest => guest.GetProperty("dropped_pages").GetInt64() == 512)).GetProperty("guests")[0];
             Assert.Equal((Environment.ProcessId, "running"), (one.GetProperty("pid").GetInt32(), one.GetProperty("state").GetString()));
         }
 
-        await Line(host, status => status.GetProperty("ended").GetArrayLength() == number);
+        host.Until(status => status.GetProperty("ended").GetArrayLength() == number);
     }
 
     private static string[] Split(string line) => line.Split(' ', StringSplitOptions.RemoveEmptyEntries);
-
-    private static async Task<JsonElement> Line(Process host, Func<JsonElement, bool> isIt)
-    {
-        while (await host.StandardOutput.ReadLineAsync().WaitAsync(TimeSpan.FromSeconds(60)) is string line)
-        {
-            JsonElement status = JsonDocument.Parse(line).RootElement;
-            if (isIt(status))
-            {
-                return status;
-            }
-        }
-
-        throw new InvalidOperationException("the host has ended: " + await host.StandardError.ReadToEndAsync());
-    }
 }

@@ -157,8 +157,6 @@ public sealed class BackendFuzzTests
 
         sane.Add(new(VhostUserRequest.GetConfig, ScriptedFrontend.BytesOf(new VhostUserConfigHeader { Size = 16 })));
         sane.Add(new(VhostUserRequest.SetConfig, [.. ScriptedFrontend.BytesOf(new VhostUserConfigHeader { Size = 16 }), .. new byte[16]]));
-        sane.Add(new(VhostUserRequest.RemoveMemoryRegion, [.. new byte[8], .. ScriptedFrontend.BytesOf(ScriptedFrontend.Region)]));
-        sane.Add(new(VhostUserRequest.AddMemoryRegion, [.. new byte[8], .. ScriptedFrontend.BytesOf(ScriptedFrontend.Region)], front.Memory.File));
         sane.Add(new(VhostUserRequest.GetVringBase, ScriptedFrontend.BytesOf(ScriptedFrontend.State(rings[1].Queue, 0))));
         sane.Add(new(VhostUserRequest.SetBackendChannel, [], front.Socket.Descriptor));
         sane.Add(new(VhostUserRequest.ResetDevice, []));

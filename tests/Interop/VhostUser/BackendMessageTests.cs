@@ -27,7 +27,6 @@ public sealed class BackendMessageTests : IDisposable
         Assert.Equal(_front.Device.OfferedFeatures | VhostUserBackend.ProtocolFeaturesBit, features);
         Assert.Equal((ulong)VhostUserBackend.Offered, _front.Ask<ulong>(VhostUserRequest.GetProtocolFeatures, []));
         Assert.Equal((ulong)BalloonLimits.Queues, _front.Ask<ulong>(VhostUserRequest.GetQueueNum, []));
-        Assert.Equal(VhostUserLimits.RegionsMax, _front.Ask<ulong>(VhostUserRequest.GetMaxMemorySlots, []));
     }
 
     [Theory]
@@ -57,6 +56,9 @@ public sealed class BackendMessageTests : IDisposable
     [InlineData(40u)]
     [InlineData(41u)]
     [InlineData(uint.MaxValue)]
+    [InlineData(36u)] // memory slots
+    [InlineData(37u)]
+    [InlineData(38u)]
     public void A_request_that_nobody_negotiated_ends_it(uint request)
     {
         _front.Say((VhostUserRequest)request, new byte[64]);
@@ -67,8 +69,6 @@ public sealed class BackendMessageTests : IDisposable
     [InlineData(VhostUserRequest.SetFeatures)]
     [InlineData(VhostUserRequest.SetProtocolFeatures)]
     [InlineData(VhostUserRequest.SetMemoryTable)]
-    [InlineData(VhostUserRequest.AddMemoryRegion)]
-    [InlineData(VhostUserRequest.RemoveMemoryRegion)]
     [InlineData(VhostUserRequest.SetVringNum)]
     [InlineData(VhostUserRequest.SetVringBase)]
     [InlineData(VhostUserRequest.SetVringAddress)]
@@ -232,31 +232,6 @@ public sealed class BackendMessageTests : IDisposable
         Assert.Equal([0, 0, 0, 0, 0x11, 0x11, 0x11, 0x11, 0, 0, 0, 0, 0x11, 0x11, 0x11, 0x11], Configuration(0, 16));
     }
 
-    [Fact]
-    public void Memory_comes_and_goes_region_by_region()
-    {
-        _front.Greet(shares: false);
-        Assert.Equal(0ul, _front.Tell(VhostUserRequest.AddMemoryRegion, Single(ScriptedFrontend.Region), _front.Memory.File));
-        Assert.Equal(ScriptedFrontend.Bytes, _front.Guest.Bytes);
-        Assert.Equal(0ul, _front.Tell(VhostUserRequest.RemoveMemoryRegion, Single(ScriptedFrontend.Region)));
-        Assert.Equal(0ul, _front.Guest.Bytes);
-        Assert.Equal(1ul, _front.Tell(VhostUserRequest.RemoveMemoryRegion, Single(ScriptedFrontend.Region)));
-        _front.AssertCutOff("to remove");
-    }
-
-    [Fact]
-    public void Regions_without_end_end_it()
-    {
-        _front.Greet(shares: false);
-        for (ulong i = 0; i < VhostUserLimits.RegionsMax; i++)
-        {
-            Assert.Equal(0ul, _front.Tell(VhostUserRequest.AddMemoryRegion, Single(Small(i)), _front.Memory.File));
-        }
-
-        Assert.Equal(1ul, _front.Tell(VhostUserRequest.AddMemoryRegion, Single(Small(VhostUserLimits.RegionsMax)), _front.Memory.File));
-        _front.AssertCutOff("more than 8 regions");
-    }
-
     [Theory]
     [InlineData(9, 8)]
     [InlineData(2, 1)]
@@ -300,8 +275,6 @@ public sealed class BackendMessageTests : IDisposable
         ring.Send(4, token: 2);
         Assert.Equal(2ul, ring.Await());
     }
-
-    private static byte[] Single(VhostUserMemoryRegion region) => [.. new byte[8], .. ScriptedFrontend.BytesOf(region)];
 
     private static VhostUserMemoryRegion Small(ulong number) => new()
     {

@@ -99,8 +99,6 @@ public sealed class SharedGuestTests : IDisposable
         }
 
         Assert.Throws<ProtocolViolationException>(() => Add(Region(VhostUserLimits.RegionsMax), Memfd(1)));
-        _guest.Change(table => table.Without(Region(3)));
-        Add(Region(VhostUserLimits.RegionsMax), Memfd(1));
         Assert.Equal((int)VhostUserLimits.RegionsMax, _guest.Table.Count);
     }
 
@@ -113,20 +111,6 @@ public sealed class SharedGuestTests : IDisposable
         Assert.Throws<ProtocolViolationException>(() => Add(new() { GuestAddress = MemoryTable.BytesMax, Bytes = 2 * Page }, Memfd(2)));
         Add(new VhostUserMemoryRegion { GuestAddress = MemoryTable.BytesMax, Bytes = Page }, Memfd(2));
         Assert.Equal(MemoryTable.BytesMax, _guest.Bytes);
-    }
-
-    [Fact]
-    public void A_region_goes_by_its_address_and_length_and_only_once()
-    {
-        Add(Region(0), Memfd(1));
-        Add(Region(1), Memfd(1));
-        Assert.Throws<ProtocolViolationException>(() => _guest.Change(table => table.Without(Region(2))));
-        Assert.Throws<ProtocolViolationException>(() => _guest.Change(table => table.Without(Region(0) with { Bytes = 2 * Page })));
-        _guest.Change(table => table.Without(Region(0)));
-        Assert.Equal((1, 1, 1), (_guest.Table.Count, OpenFiles.Named(_name), OpenFiles.Mapped(_name)));
-        Assert.Throws<ProtocolViolationException>(() => _guest.Change(table => table.Without(Region(0))));
-        _guest.Change(table => table.Without(Region(1)));
-        Assert.Equal((0, 0, 0), (_guest.Table.Count, OpenFiles.Named(_name), OpenFiles.Mapped(_name)));
     }
 
     [Fact]
