@@ -121,7 +121,7 @@ public sealed partial class PageArena
             bool worthATry = step switch
             {
                 0 => _threads.DrainAll() || true, // somebody may have freed meanwhile, and a first try has taken whole pageblocks only
-                1 => Aerator.TryDeflate(order.Pages),
+                1 => Aerator.TryDeflate(),
                 2 => Unreserve(type) | MergeApart(),
                 _ => !atomic && Aerator.WaitForReactor(),
             };

@@ -10,6 +10,10 @@ namespace LowLevel.Allocator;
 /// <para>All members may be called from any thread.</para></summary>
 public sealed partial class Aerator
 {
+    /// <summary>What a shortage takes out of the balloon at a time: one request of the device's, so that the next allocations need none, and what
+    /// comes back is not gone before the thread that asked for it tries again.</summary>
+    private const uint ShortagePages = BalloonControl.PageNumbersMax;
+
     private static readonly TimeSpan s_leastSleep = TimeSpan.FromMilliseconds(1);
 
     private readonly PageArena _arena;
@@ -203,7 +207,7 @@ public sealed partial class Aerator
     }
 
     /// <summary>Takes pages back from the balloon because an allocation would fail; true when any came.</summary>
-    internal bool TryDeflate(uint pages) => _link is not null && _link.Deflate(pages) != 0;
+    internal bool TryDeflate() => _link is not null && _link.Deflate(ShortagePages) != 0;
 
     /// <summary>The freeing thread treats its zone until it is under the mark (the RFC's way). If treatment is under way already, that
     /// will do.</summary>

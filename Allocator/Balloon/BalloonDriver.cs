@@ -194,6 +194,7 @@ internal sealed partial class BalloonDriver : ITreatmentDevice
                     WriteActual();
                 }
 
+                NotifyIf(_balloon.Tell(), BalloonLimits.DeflateQueue);
                 if (!Step(_transport.ReadConfig(TargetOffset)))
                 {
                     return false;
@@ -205,7 +206,7 @@ internal sealed partial class BalloonDriver : ITreatmentDevice
     }
 
     /// <summary>Memory is short: gives at least so many pages back from the balloon, if it holds them and the device agreed to that
-    /// (DEFLATE_ON_OOM); at most 64 MiB that the device has not answered for. Any thread without a zone lock.</summary>
+    /// (DEFLATE_ON_OOM). Any thread without a zone lock.</summary>
     /// <returns>Pages that the arena has got back by the time it returns.</returns>
     public uint Deflate(uint pages)
     {

@@ -14,6 +14,7 @@ namespace LowLevel.Allocator;
 /// held    = blocks in the balloon, what config.actual says
 /// moving  = blocks of the one inflate request with the device, not the arena's until it answers
 /// leaving = blocks of deflate requests, where the device must be told first (MUST_TELL_HOST)
+/// untold  = blocks that are the arena's again and that the device is to hear of when it has answered; nothing goes in before that
 /// taken from the arena = held + moving + leaving
 /// </code></summary>
 internal sealed class PageBalloon
@@ -29,6 +30,7 @@ internal sealed class PageBalloon
     private readonly List<Block> _moving = [];
     private readonly List<Block>[] _leaving = new List<Block>[BalloonControl.DeflatesMax];
     private readonly Stack<int> _deflates = new();
+    private readonly Queue<Block> _untold = new();
     private readonly GuestRange[] _ranges = new GuestRange[BalloonControl.PageNumbersMax];
     private DriverQueue? _inflate;
     private DriverQueue? _deflate;
@@ -64,6 +66,7 @@ internal sealed class PageBalloon
         _inflate = inflate;
         _deflate = deflate;
         _mustTell = mustTell;
+        _untold.Clear();
         _deflates.Clear();
         for (int i = 0; i < _leaving.Length; i++)
         {
@@ -99,7 +102,7 @@ internal sealed class PageBalloon
     public bool TryInflate(uint pages, out bool mustNotify)
     {
         mustNotify = false;
-        if (_inflate is null || _moving.Count > 0 || !_inflate.CanAdd(1) || _pages.IsShort)
+        if (_inflate is null || _untold.Count > 0 || _moving.Count > 0 || !_inflate.CanAdd(1) || _pages.IsShort)
         {
             return false;
         }
@@ -118,34 +121,57 @@ internal sealed class PageBalloon
         return true;
     }
 
-    /// <summary>Gives back at least so many pages if the balloon holds them, at most one request's worth. The arena has them at
-    /// once, or where the device must be told first (MUST_TELL_HOST) when it has answered.</summary>
-    /// <returns>Pages on their way; 0 also while the device has not answered for too many requests.</returns>
+    /// <summary>Gives back at least so many pages if the balloon holds them, at most one request's worth. The arena has them at once,
+    /// however busy the device is, or where it must be told first (MUST_TELL_HOST) when it has answered.</summary>
+    /// <returns>Pages on their way; 0 also while a device that must be told has not answered for too many requests.</returns>
     public uint Deflate(uint pages, out bool mustNotify)
     {
         mustNotify = false;
-        int request = 0;
-        if (pages == 0 || _held.Count == 0 || (_deflate is not null && (!_deflate.CanAdd(1) || !_deflates.TryPop(out request))))
+        if (pages == 0 || _held.Count == 0)
         {
             return 0;
         }
 
-        uint count = Pick(request, pages);
+        if (_mustTell && _deflate is not null)
+        {
+            return Ask(pages, out mustNotify);
+        }
+
+        uint count = 0;
+        while (count < pages && _held.TryPeek(out Block block) && count + block.Order.Pages <= BalloonControl.PageNumbersMax)
+        {
+            _held.Pop();
+            _pages.Give(block.Head, block.Order);
+            count += block.Order.Pages;
+            if (_deflate is not null)
+            {
+                _untold.Enqueue(block);
+            }
+        }
+
         HeldPages -= count;
-        MovingPages += count;
-        if (_deflate is null || !_mustTell)
-        {
-            Return(request);
-        }
-
-        if (_deflate is not null)
-        {
-            QueueBuffer buffer = new(_control.DeflateAddress(request), count * sizeof(uint), DeviceWrites: false);
-            _deflate.TryAdd([buffer], (ulong)request);
-            mustNotify = _deflate.Publish();
-        }
-
+        mustNotify = Tell();
         return count;
+    }
+
+    /// <summary>Tells the device what the arena has back, as far as requests are to be had. True: it must be notified.</summary>
+    public bool Tell()
+    {
+        bool mustNotify = false;
+        while (_untold.Count > 0 && _deflate is not null && _deflate.CanAdd(1) && _deflates.TryPop(out int request))
+        {
+            uint count = 0;
+            Span<uint> numbers = _control.DeflatePages(request);
+            while (_untold.TryPeek(out Block block) && count + block.Order.Pages <= BalloonControl.PageNumbersMax)
+            {
+                _untold.Dequeue();
+                count = Write(numbers, count, block.Head, block.Order);
+            }
+
+            mustNotify |= Publish(_deflate, request, count);
+        }
+
+        return mustNotify;
     }
 
     /// <summary>There is no device any more. Blocks on their way are the arena's once the device cannot touch them: in this process
@@ -155,6 +181,7 @@ internal sealed class PageBalloon
         if (wasReset || _gate is not null)
         {
             _inflate = _deflate = null;
+            _untold.Clear();
             for (int request = 0; request < _leaving.Length; request++)
             {
                 Return(request);
@@ -209,6 +236,28 @@ internal sealed class PageBalloon
 
         MovingPages += count;
         return count;
+    }
+
+    /// <summary>Takes blocks out of the balloon, which the arena has when the device has answered.</summary>
+    private uint Ask(uint pages, out bool mustNotify)
+    {
+        mustNotify = false;
+        if (!_deflate!.CanAdd(1) || !_deflates.TryPop(out int request))
+        {
+            return 0;
+        }
+
+        uint count = Pick(request, pages);
+        HeldPages -= count;
+        MovingPages += count;
+        mustNotify = Publish(_deflate, request, count);
+        return count;
+    }
+
+    private bool Publish(DriverQueue deflate, int request, uint count)
+    {
+        deflate.TryAdd([new QueueBuffer(_control.DeflateAddress(request), count * sizeof(uint), DeviceWrites: false)], (ulong)request);
+        return deflate.Publish();
     }
 
     /// <summary>Takes blocks out of the balloon, the last in first, and writes their page numbers.</summary>

@@ -129,18 +129,39 @@ public sealed class PageBalloonTests
     }
 
     [Fact]
-    public void A_host_that_does_not_answer_is_told_of_16_requests_and_no_more()
+    public void A_host_that_does_not_answer_keeps_nothing_back_and_is_told_of_the_rest_later()
     {
-        using BalloonFixture f = Inflated(HostMode.Manual, 4096, small: true);
-        for (uint request = 1; request <= 16; request++)
+        using BalloonFixture f = Inflated(HostMode.Manual, 2048, small: true);
+        for (uint request = 1; request <= 100; request++)
         {
             Assert.Equal(1u, f.Driver.Deflate(1));
         }
 
-        Assert.Equal(0u, f.Driver.Deflate(1));
-        Assert.Equal(4080u, f.ArenaPages.TakenPages);
+        // Nothing goes in again before the host was told of all that has come out.
+        f.ArenaPages.IsShort = false;
+        Assert.False(f.Driver.Service());
+        Assert.Equal((1948u, 1948u), (f.ArenaPages.TakenPages, f.Device.ActualPages));
         f.Host.Process();
         Assert.Equal(16, f.Device.Counters.DeflatedPages);
+        Pump(f);
+        Assert.Equal((2048u, 100L), (f.ArenaPages.TakenPages, f.Device.Counters.DeflatedPages));
+    }
+
+    [Fact]
+    public void A_host_that_must_be_told_first_is_told_of_16_requests_and_no_more_until_it_answers()
+    {
+        BalloonDeviceOptions device = new() { Offered = new BalloonDeviceOptions().Offered | Feature.MustTellHost };
+        using BalloonFixture f = Inflated(HostMode.Manual, 4096, small: true, device);
+        for (uint request = 1; request <= 20; request++)
+        {
+            Assert.Equal(0u, f.Driver.Deflate(1));
+        }
+
+        Assert.Equal((4096u, 16u), (f.ArenaPages.TakenPages, f.Driver.MovingPages));
+        f.Host.Process();
+        Assert.Equal(16, f.Device.Counters.DeflatedPages);
+        f.Driver.Service();
+        Assert.Equal((4080u, 0u), (f.ArenaPages.TakenPages, f.Driver.MovingPages));
     }
 
     [Fact]
@@ -243,9 +264,9 @@ public sealed class PageBalloonTests
         }
     }
 
-    private static BalloonFixture Inflated(HostMode mode, uint pages, bool small = false)
+    private static BalloonFixture Inflated(HostMode mode, uint pages, bool small = false, BalloonDeviceOptions? device = null)
     {
-        BalloonFixture f = new(mode);
+        BalloonFixture f = new(mode, device: device);
         f.ArenaPages.Limit = pages;
         f.ArenaPages.OrderMax = small ? 0 : 10;
         f.Host.SetTarget(pages);
