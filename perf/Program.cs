@@ -51,6 +51,7 @@ internal static class Program
         new TraceChildCommand(),
         new RingChildCommand(),
         new ShrinkChildCommand(),
+        new StressHostCommand(),
     ];
 
     private static int Main(string[] args) => Run(args, Console.Out, Console.Error);

@@ -21,8 +21,16 @@ internal sealed record StressPlan(ulong Seed)
     /// <summary>Bytes that one thread holds at most; all together more than the cap, now and then.</summary>
     public required long HeldBytesMax { get; init; }
 
+    /// <summary>Whether the threads also take objects of any size, from a heap on the arena.</summary>
+    public required bool HasHeap { get; init; }
+
+    /// <summary>Whether memory is divided by a host in another process, which is killed and started again meanwhile.</summary>
+    public bool IsHosted => Options.Host is not null;
+
     /// <summary>The plan of a round.</summary>
-    public static StressPlan For(ulong seed)
+    /// <param name="seed">All of it follows from this.</param>
+    /// <param name="host">Where a host listens, for some of the rounds; null: none does.</param>
+    public static StressPlan For(ulong seed, string? host = null)
     {
         var random = new SplitMix(seed);
         nuint size = (nuint)(4 << random.Below(6)) << 20;
@@ -42,9 +50,15 @@ internal sealed record StressPlan(ulong Seed)
             ThreadPages = random.Below(4) != 0,
             Aeration = Treatment(ref random, treated),
         };
+        if (random.Below(4) == 0 && host is not null)
+        {
+            PutUnder(host, options);
+        }
+
         return new StressPlan(seed)
         {
             Options = options,
+            HasHeap = random.Below(2) == 0,
             Threads = threads,
             Operations = 200 + random.Below(2000),
             Generations = 1 + random.Below(3),
@@ -63,8 +77,19 @@ internal sealed record StressPlan(ulong Seed)
             CultureInfo.InvariantCulture,
             $"{Options.SizeBytes >> 20} MiB (cap {Options.CapBytes >> 20}, {(Options.MinFreeBytes is null ? "default reserve" : "no reserve")}), {Options.Backing}, ") +
             $"huge pages {Options.HugePages}, {Options.Zones} zones, thread pages {Options.ThreadPages}, shuffle {Options.ShuffleSeed is not null}, " +
-            $"poison {Options.PoisonValue?.ToString("x8", CultureInfo.InvariantCulture) ?? "none"}, debug {Options.DebugChecks}, treatment {treatment}; " +
+            $"{(HasHeap ? "heap, " : "")}{(IsHosted ? "host elsewhere, " : "")}poison {Options.PoisonValue?.ToString("x8", CultureInfo.InvariantCulture) ?? "none"}, debug {Options.DebugChecks}, treatment {treatment}; " +
             $"{Threads} threads x {Generations} generations x {Operations} operations";
+    }
+
+    /// <summary>What a host elsewhere does not serve is left out, and it is not waited for long.</summary>
+    private static void PutUnder(string host, PageArenaOptions options)
+    {
+        options.Host = "unix:" + host;
+        options.PoisonValue = null;
+        options.Aeration.Enabled = true;
+        options.Aeration.Context = AerationContext.Worker;
+        options.Aeration.Dialect = ReportingDialect.Standard;
+        options.Aeration.HostTimeout = TimeSpan.FromMilliseconds(300);
     }
 
     private static AerationOptions Treatment(ref SplitMix random, bool enabled) => new()

@@ -1,3 +1,4 @@
+using System;
 using System.Collections.Concurrent;
 using System.Collections.Generic;
 using System.Threading;
@@ -6,7 +7,7 @@ using LowLevel.Allocator;
 namespace LowLevel.Perf;
 
 /// <summary>What the threads of one round share: the arena, blocks on their way from one thread to another, and the findings.</summary>
-internal sealed class StressShared(PageArena arena, StressPlan plan)
+internal sealed class StressShared(PageArena arena, StressPlan plan) : IDisposable
 {
     private const int FindingsMax = 20;
 
@@ -18,6 +19,12 @@ internal sealed class StressShared(PageArena arena, StressPlan plan)
     public PageArena Arena => arena;
 
     public StressPlan Plan => plan;
+
+    /// <summary>Objects of any size come from here; null: there are none in this round.</summary>
+    public NativeHeap? Heap { get; } = plan.HasHeap ? new NativeHeap(arena) : null;
+
+    /// <summary>What was resident and what was in use when nobody worked.</summary>
+    public List<StressSample> Samples { get; } = [];
 
     /// <summary>Blocks that whoever takes them frees.</summary>
     public ConcurrentQueue<StressBlock> Handed { get; } = new();
@@ -32,6 +39,8 @@ internal sealed class StressShared(PageArena arena, StressPlan plan)
     public bool HasViolations => !violations.IsEmpty;
 
     public ulong NextTicket() => (ulong)Interlocked.Increment(ref tickets);
+
+    public void Dispose() => Heap?.Dispose();
 
     public void Report(string violation)
     {

@@ -13,6 +13,7 @@ internal sealed class StressWorker(StressShared shared, int slot, ulong seed)
 
     private readonly List<StressBlock> held = [];
     private readonly StressIsolation isolation = new(shared.Arena);
+    private readonly StressObjects objects = new(shared);
     private SplitMix random = new(seed);
     private long heldBytes;
     private long refused;
@@ -35,7 +36,7 @@ internal sealed class StressWorker(StressShared shared, int slot, ulong seed)
             shared.Report($"slot {slot}: {e}");
         }
 
-        shared.Count(operations, refused);
+        shared.Count(operations, refused + objects.TakeRefused());
         refused = 0;
     }
 
@@ -45,6 +46,11 @@ internal sealed class StressWorker(StressShared shared, int slot, ulong seed)
         try
         {
             isolation.RestoreAll();
+            if (shared.Heap is not null)
+            {
+                objects.FreeAll(shared.Heap);
+            }
+
             while (held.Count > 0)
             {
                 CheckAndFree(Take(held.Count - 1));
@@ -70,6 +76,10 @@ internal sealed class StressWorker(StressShared shared, int slot, ulong seed)
         else if (dice < 15)
         {
             isolation.Step(ref random);
+        }
+        else if (shared.Heap is not null && dice % 2 == 0)
+        {
+            objects.Step(shared.Heap, ref random);
         }
         else if (dice < 100)
         {

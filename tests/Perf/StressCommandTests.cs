@@ -31,7 +31,35 @@ public sealed class StressCommandTests : IDisposable
         Assert.Equal(0, row.GetProperty("violations").GetInt64());
     }
 
+    [Fact]
+    public void Rounds_under_hosts_that_are_killed_lose_nothing_and_the_picture_is_drawn()
+    {
+        // Two minutes where every change is judged; a developer waits less.
+        string seconds = Environment.GetEnvironmentVariable("CI") == "true" ? "120" : "10";
+        string json = Path.Combine(folder.FullName, "rows.json");
+        (int code, string output) = PerfProcess.Run(folder.FullName, "stress", "--seconds", seconds, "--seed", "11", "--json", json);
+        Assert.True(code == 0, output);
+        using JsonDocument report = JsonDocument.Parse(File.ReadAllText(json));
+        JsonElement row = Assert.Single(report.RootElement.GetProperty("rows").EnumerateArray());
+        Assert.True(row.GetProperty("hosted_rounds").GetInt32() > 0 && row.GetProperty("hosts_killed").GetInt64() > 1, output);
+        byte[] picture = File.ReadAllBytes(Path.Combine(folder.FullName, "artifacts", "stress.png"));
+        Assert.Equal([0x89, (byte)'P', (byte)'N', (byte)'G'], picture[..4]);
+    }
+
+    [Fact]
+    public void The_tail_is_told_for_each_operation_with_treatment_and_without()
+    {
+        string json = Path.Combine(folder.FullName, "rows.json");
+        (int code, string output) = PerfProcess.Run(folder.FullName, "stress", "--latency", "--rounds", "1", "--json", json);
+        Assert.True(code == 0, output);
+        using JsonDocument report = JsonDocument.Parse(File.ReadAllText(json));
+        JsonElement[] rows = [.. report.RootElement.GetProperty("rows").EnumerateArray()];
+        Assert.Equal(["allocate", "first touch", "free"], rows.Select(r => r.GetProperty("operation").GetString()));
+        Assert.All(rows, r => Assert.True(r.GetProperty("treated_p50_ns").GetDouble() <= r.GetProperty("treated_p99.9_ns").GetDouble(), output));
+    }
+
     [Theory]
+    [InlineData("--rounds", "3")]
     [InlineData("--seconds", "0")]
     [InlineData("--seed", "-1")]
     [InlineData("--threads", "8")]
@@ -75,7 +103,7 @@ public sealed class StressCommandTests : IDisposable
     [Fact]
     public unsafe void A_block_that_nobody_holds_and_one_that_is_held_twice_are_violations()
     {
-        StressPlan plan = StressPlan.For(3);
+        StressPlan plan = StressPlan.For(3) with { HasHeap = false };
         using PageArena arena = PageArena.Create(plan.Options);
         void* block = arena.AllocatePages(2);
         Assert.Empty(Quiescence(arena, plan, held: 4 * 4096));
@@ -100,11 +128,39 @@ public sealed class StressCommandTests : IDisposable
         Assert.Contains(plans, p => p.Options.Aeration.Delay == TimeSpan.Zero);
         Assert.Contains(plans, p => p.Threads > Environment.ProcessorCount);
         Assert.Contains(plans, p => !p.Options.Aeration.Enabled);
+        Assert.Equal(2, plans.Select(p => p.HasHeap).Distinct().Count());
+        Assert.DoesNotContain(plans, p => p.IsHosted);
+        StressPlan[] hosted = [.. Enumerable.Range(0, 300).Select(i => StressPlan.For((ulong)i, "/host")).Where(p => p.IsHosted)];
+        Assert.InRange(hosted.Length, 30, 150);
+        Assert.Equal(2, hosted.Select(p => p.Options.Backing).Distinct().Count());
+    }
+
+    [Fact]
+    public unsafe void An_object_that_somebody_else_wrote_into_is_a_violation()
+    {
+        using PageArena arena = PageArena.Create(new PageArenaOptions { SizeBytes = 64 << 20 });
+        using var shared = new StressShared(arena, StressPlan.For(3) with { HasHeap = true });
+        var objects = new StressObjects(shared);
+        var random = new SplitMix(5);
+        for (int i = 0; i < 1000; i++)
+        {
+            objects.Step(shared.Heap!, ref random);
+        }
+
+        Assert.Empty(shared.Violations);
+        foreach ((nint address, int bytes, _) in objects.Live)
+        {
+            new Span<byte>((void*)address, bytes).Fill(0x5a); // sound: live, and so long
+        }
+
+        objects.FreeAll(shared.Heap!);
+        Assert.NotEmpty(shared.Violations);
+        Assert.All(shared.Violations, v => Assert.Contains("is 90 where", v, StringComparison.Ordinal));
     }
 
     private static string[] Quiescence(PageArena arena, StressPlan plan, long held)
     {
-        var shared = new StressShared(arena, plan);
+        using var shared = new StressShared(arena, plan);
         StressRound.Quiescence(shared, held, "here");
         return [.. shared.Violations];
     }
