@@ -22,6 +22,7 @@ internal sealed partial class HostServer : IDisposable
     private readonly List<GuestSession> _sessions = [];
     private readonly Queue<EndedGuest> _ended = new();
     private readonly Signal _wake = new();
+    private readonly Signal _ending = new();
     private readonly Thread _accepting;
     private readonly Thread _dividing;
     private Socket? _listener;
@@ -92,6 +93,7 @@ internal sealed partial class HostServer : IDisposable
         Deadline deadline = new(TimeProvider.System, _options.EndTimeout);
         _ends = true;
         _wake.Set();
+        _ending.Set();
         if (_listener is not null)
         {
             _options.Descriptors.Signal(_stop);
@@ -122,8 +124,15 @@ internal sealed partial class HostServer : IDisposable
     private void Accept()
     {
         PollEntry[] entries = [new PollEntry(_stop), new PollEntry((int)_listener!.Handle)];
-        while (!_ends && _options.Descriptors.Poll(entries, -1, out _) is Errno.None or Errno.EINTR)
+        while (!_ends)
         {
+            if (_options.Descriptors.Poll(entries, -1, out _) is not (Errno.None or Errno.EINTR))
+            {
+                // The kernel has no memory for it just now. Who stopped listening for that would turn away everybody for ever.
+                _ending.Wait(new Deadline(TimeProvider.System, TimeSpan.FromMilliseconds(PauseMilliseconds)));
+                continue;
+            }
+
             if (!_ends && entries[1].Ready != PollEvents.None && !TryAccept())
             {
                 // Out of descriptors: whoever waits at the door is still there in a while.

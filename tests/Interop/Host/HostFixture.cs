@@ -3,6 +3,7 @@ using System.Collections.Generic;
 using System.IO;
 using System.Linq;
 using LowLevel.Interop.Host;
+using LowLevel.Interop.Linux;
 using LowLevel.Interop.Virtio;
 using Xunit;
 
@@ -43,9 +44,9 @@ internal sealed class HostFixture : IDisposable
         return guest;
     }
 
-    public HostGuest Add(ulong bytes = 64 * MiB, uint? poison = null, bool drops = false)
+    public HostGuest Add(ulong bytes = 64 * MiB, uint? poison = null, bool drops = false, IDescriptors? descriptors = null)
     {
-        HostGuest guest = new(SocketPath, bytes, _changed, poison, drops);
+        HostGuest guest = new(SocketPath, bytes, _changed, poison, drops, descriptors);
         _guests.Add(guest);
         return guest;
     }

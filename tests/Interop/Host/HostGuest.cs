@@ -25,7 +25,8 @@ internal sealed class HostGuest : IDisposable
     /// <param name="changed">Set when the driver has something to do.</param>
     /// <param name="poison">What free pages hold and must keep.</param>
     /// <param name="drops">The arena is not shared: the guest drops its pages itself.</param>
-    public HostGuest(string path, ulong bytes, Signal? changed = null, uint? poison = null, bool drops = false)
+    /// <param name="descriptors">What the driver's side asks of the system, and what fails of it; then it waits for nobody long.</param>
+    public HostGuest(string path, ulong bytes, Signal? changed = null, uint? poison = null, bool drops = false, IDescriptors? descriptors = null)
     {
         BalloonDriverOptions options = new() { PoisonValue = poison, ResetTimeout = Patience };
         ulong controlBytes = BalloonControl.Bytes(options);
@@ -35,7 +36,14 @@ internal sealed class HostGuest : IDisposable
         Regions = drops ? [control] : [new SharedRegion(0, bytes, Arena.Mapping, Arena.File), control];
         GuestMemory memory = new(
             new GuestRegion(0, bytes, Arena.Mapping), new GuestRegion(bytes, controlBytes, _control.Mapping));
-        Transport = new VhostUserTransport(new VhostUserTransportOptions { Path = path, Timeout = Patience, GuestDrops = drops }, Regions);
+        VhostUserTransportOptions wire = new()
+        {
+            Path = path,
+            Timeout = descriptors is null ? Patience : TimeSpan.FromSeconds(1),
+            GuestDrops = drops,
+            Descriptors = descriptors ?? LinuxDescriptors.Instance,
+        };
+        Transport = new VhostUserTransport(wire, Regions);
         Pages = new StatedPages(bytes);
         Driver = new BalloonDriver(Transport, new BalloonControl(memory, bytes, options), Pages, gates: null, options)
         {
