@@ -86,8 +86,8 @@ internal sealed class CapWaiter
     /// <summary>What of the reserve it may use.</summary>
     public AllocFlags Flags { get; }
 
-    /// <summary>How long it has waited.</summary>
-    public TimeSpan Waited => _clock.GetElapsedTime(_began);
+    /// <summary>How long it has waited; as long as it may, if its clock was set back meanwhile.</summary>
+    public TimeSpan Waited => _clock.GetElapsedTime(_began) is TimeSpan passed && passed >= TimeSpan.Zero ? passed : _timeout;
 
     /// <summary>Blocks until there is a reason to try: it is the first, or is the first and something came back since it was told so last.
     /// False: its time is over, or the arena ends. Under the system's clock it sleeps by itself, because a timer's thread may be late

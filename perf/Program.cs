@@ -33,6 +33,7 @@ internal static class Program
         new MapCommand(),
         new TraceCommand(),
         new StressCommand(),
+        new ConfineCommand(),
         new WatchCommand(),
     ];
 
@@ -52,6 +53,7 @@ internal static class Program
         new RingChildCommand(),
         new ShrinkChildCommand(),
         new StressHostCommand(),
+        new ConfinedChildCommand(),
     ];
 
     private static int Main(string[] args) => Run(args, Console.Out, Console.Error);

@@ -285,6 +285,7 @@ public sealed partial class Aerator
             left = _watch.UntilNextLook;
         }
 
+        left = left < _pace.Period ? left : _pace.Period; // a clock that was set back
         return left > s_leastSleep ? left : s_leastSleep;
     }
 
@@ -292,7 +293,12 @@ public sealed partial class Aerator
     private void AdvanceEpoch()
     {
         long now = _clock.GetTimestamp();
-        if (_clock.GetElapsedTime(_epochBegan, now) >= _pace.Period)
+        if (now < _epochBegan)
+        {
+            // The clock was set back: the epoch begins anew, or nothing would be treated until it is where it was.
+            Volatile.Write(ref _epochBegan, now);
+        }
+        else if (_clock.GetElapsedTime(_epochBegan, now) >= _pace.Period)
         {
             Volatile.Write(ref _epochBegan, now);
             _arena.Epoch++;

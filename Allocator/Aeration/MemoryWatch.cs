@@ -28,7 +28,14 @@ internal sealed class MemoryWatch
     public MemoryPressure Pressure => _gauge.Level;
 
     /// <summary>Until the next look; never more than a second.</summary>
-    public TimeSpan UntilNextLook => _lookedAt is long at ? s_interval - _clock.GetElapsedTime(at) : TimeSpan.Zero;
+    public TimeSpan UntilNextLook
+    {
+        get
+        {
+            TimeSpan left = _lookedAt is long at ? s_interval - _clock.GetElapsedTime(at) : TimeSpan.Zero;
+            return left <= s_interval ? left : TimeSpan.Zero; // longer than that only by a clock that was set back
+        }
+    }
 
     /// <summary>Looks, if it is time. True: the pressure is another than before.</summary>
     public bool Look()

@@ -114,7 +114,7 @@ internal sealed class HostLink : IBalloonLink
     /// <inheritdoc/>
     public void Service()
     {
-        if (!_remote.IsOutOfService || (_clock.GetElapsedTime(_lastTry) >= _wait && TryConnect()))
+        if (!_remote.IsOutOfService || (IsTimeToTry && TryConnect()))
         {
             _remote.Service();
         }
@@ -136,6 +136,9 @@ internal sealed class HostLink : IBalloonLink
 
         return isSafe;
     }
+
+    /// <summary>A clock that was set back makes no host wait for longer.</summary>
+    private bool IsTimeToTry => _clock.GetElapsedTime(_lastTry) is TimeSpan passed && (passed >= _wait || passed < TimeSpan.Zero);
 
     private static DroppingPages Dropping(PageArena arena, ArenaBalloonPages pages) =>
         new(pages, GuestBacking.Anonymous(arena.System, arena.Memory.Base, arena.Memory.Bytes, DiscardMethod.DontNeed));

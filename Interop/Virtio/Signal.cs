@@ -22,7 +22,8 @@ internal readonly struct Deadline
     /// <summary>The clock.</summary>
     public TimeProvider Clock => _clock;
 
-    /// <summary>Time left, not negative; <see cref="Timeout.InfiniteTimeSpan"/> for one that never passes.</summary>
+    /// <summary>Time left, not negative; <see cref="Timeout.InfiniteTimeSpan"/> for one that never passes. By a clock that was set back before the
+    /// start it has passed: how long it was is not known any more, and whoever waits must not wait for the difference too.</summary>
     public TimeSpan Left
     {
         get
@@ -32,8 +33,8 @@ internal readonly struct Deadline
                 return _timeout;
             }
 
-            TimeSpan left = _timeout - _clock.GetElapsedTime(_start);
-            return left > TimeSpan.Zero ? left : TimeSpan.Zero;
+            TimeSpan passed = _clock.GetElapsedTime(_start);
+            return passed >= TimeSpan.Zero && passed < _timeout ? _timeout - passed : TimeSpan.Zero;
         }
     }
 }
