@@ -56,8 +56,7 @@ public sealed class ModelTests
     {
         Assert.SkipUnless(Dotnet.IsOnPath(["cc"]), "no C compiler: cc is not on the PATH");
         Assert.SkipUnless(Dotnet.IsOnPath(["bash"]), "no bash on the PATH");
-        Assert.SkipUnless(Dotnet.IsOnPath(["spin"]), "This needs the model checker spin: tests/Models/run.sh --install installs it.");
-        using PeerProcess process = new("bash", [Repository.Full("tests/Models/run.sh"), name]);
+        using PeerProcess process = new("bash", [Repository.Full("tests/Models/run.sh"), "--spin", PeerTools.Spin(), name]);
         string line = process.WaitForLine(name + ": ", Patience);
         Assert.True(process.WaitForExit(Patience) == 0, process.Output);
         Assert.StartsWith($"{name}: {outcome}, ", line, StringComparison.Ordinal);

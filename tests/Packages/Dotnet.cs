@@ -69,7 +69,10 @@ internal static class Dotnet
     }
 
     /// <summary>Whether one of these programs can be found.</summary>
-    public static bool IsOnPath(IEnumerable<string> programs) =>
+    public static bool IsOnPath(IEnumerable<string> programs) => programs.Any(p => Find(p) is not null);
+
+    /// <summary>Where a program is; null: not on the PATH.</summary>
+    public static string? Find(string program) =>
         (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
-            .Any(folder => programs.Any(p => File.Exists(Path.Combine(folder, p))));
+            .Select(folder => Path.Combine(folder, program)).FirstOrDefault(File.Exists);
 }

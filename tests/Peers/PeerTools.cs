@@ -3,6 +3,7 @@ using System.Globalization;
 using System.IO;
 using System.Linq;
 using LowLevel.Tests.House;
+using LowLevel.Tests.Packages;
 using Xunit;
 
 namespace LowLevel.Tests.Peers;
@@ -40,6 +41,9 @@ internal static class PeerTools
 
     /// <summary>A driver of that kernel by its name, with - or _ as the file has it.</summary>
     public static string Module(string name) => Find(Path.Combine("modules", name + ".ko"), $"the kernel's {name}");
+
+    /// <summary>The model checker spin: the system's, else the one that was unpacked.</summary>
+    public static string Spin() => Dotnet.Find("spin") ?? Find("spin", "the model checker spin");
 
     private static string Find(string file, string what)
     {

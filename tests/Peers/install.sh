@@ -4,6 +4,7 @@
 #   qemu-next                   the newest one for Debian 13 (backports); 11 or later can make any virtio device over vhost-user
 #   busybox                     static, the guest's user space
 #   vmlinuz, modules/           Debian 12's cloud kernel and its virtio drivers
+#   spin                        Debian 12's model checker, which tests/Models needs beside a C compiler
 # Everything comes from this machine's own Debian archive, or from $DEBIAN_ARCHIVE, through apt roots of its own and is only unpacked: no
 # package is installed, and nobody needs to be root. A second run finds everything and does nothing; one that was interrupted goes on.
 # What cannot be had is named and is no failure: the tests that need it are skipped by name.
@@ -92,6 +93,12 @@ get_next() {
         && starter qemu-next next qemu-system-x86_64 "$firmware"
 }
 
+# Spin alone: of what it stands on it needs the C library, which is here, and a C compiler, which its users look for.
+get_models() {
+    make_root models bookworm && (cd "$dir/models" && apt-get -q download spin && dpkg -x spin_*.deb root) || return
+    "$dir/models/root/usr/bin/spin" -V > /dev/null && cp "$dir/models/root/usr/bin/spin" "$dir/spin"
+}
+
 # part NAME FILE WHAT: makes what is not there yet, or was made by another version of this script; all that it prints is kept in NAME.log.
 part() {
     local name="$1" file="$2" what="$3"
@@ -120,4 +127,5 @@ for tool in apt-get dpkg tar; do command -v "$tool" > /dev/null || missing="this
 [ -n "$archive" ] || missing="there is no Debian archive among this machine's package sources, and DEBIAN_ARCHIVE is not set"
 part stock qemu "QEMU 7.2 with its storage daemon, busybox and a kernel"
 part next qemu-next "QEMU from backports"
+part models spin "the model checker spin"
 exit 0
