@@ -1,4 +1,5 @@
 using System;
+using System.Runtime.CompilerServices;
 
 namespace LowLevel.Interop.Virtio;
 
@@ -63,21 +64,29 @@ internal sealed class DescriptorChain
         ReadableBytes = WritableBytes = 0;
     }
 
-    internal ChainFault Append(in ChainBuffer buffer)
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal ChainFault Append(ulong address, uint length, bool deviceWrites, nint host)
     {
-        if (_count == _buffers.Length)
+        if ((uint)_count >= (uint)_buffers.Length)
         {
             return ChainFault.ChainTooLong;
         }
 
-        if (!buffer.DeviceWrites && WritableBytes != 0)
+        _buffers[_count++] = new ChainBuffer(address, length, deviceWrites, host);
+        if (deviceWrites)
         {
+            WritableBytes += length;
+        }
+        else if (WritableBytes == 0)
+        {
+            ReadableBytes += length;
+        }
+        else
+        {
+            _count--;
             return ChainFault.ReadableAfterWritable;
         }
 
-        _buffers[_count++] = buffer;
-        ReadableBytes += buffer.DeviceWrites ? 0u : buffer.Length;
-        WritableBytes += buffer.DeviceWrites ? buffer.Length : 0u;
         return ReadableBytes + WritableBytes <= 1ul << 32 ? ChainFault.None : ChainFault.TooManyBytes;
     }
 }

@@ -261,6 +261,6 @@ internal sealed class DeviceQueue
         }
 
         bool writes = (descriptor.Flags & (ushort)DescriptorFlags.Write) != 0;
-        return chain.Append(new ChainBuffer(descriptor.Addr, descriptor.Len, writes, (nint)host));
+        return chain.Append(descriptor.Addr, descriptor.Len, writes, (nint)host);
     }
 }

@@ -102,13 +102,16 @@ internal sealed class DriverQueue
 
         ushort head = _firstFree;
         int needed = Needed(buffers.Length);
-        short table = IsIndirect(buffers.Length) ? WriteTable(head, buffers) : WriteChain(buffers);
+        bool indirect = IsIndirect(buffers.Length);
+        short table = indirect ? WriteTable(buffers) : (short)-1;
+        ushort last = indirect ? head : WriteChain(buffers);
         FreeDescriptors -= needed;
         _requests[head] = new Request
         {
             Token = token,
             WritableBytes = writable,
             Descriptors = (ushort)needed,
+            Last = last,
             Table = table,
             State = RequestState.Added,
         };
@@ -255,41 +258,41 @@ internal sealed class DriverQueue
         return all <= 1ul << 32 ? writable : throw new ArgumentException($"{all} bytes; a request has at most 2^32", nameof(buffers));
     }
 
-    private static VirtqDescriptor Describe(in QueueBuffer buffer, bool last, int next)
-    {
-        DescriptorFlags flags = (buffer.DeviceWrites ? DescriptorFlags.Write : 0) | (last ? 0 : DescriptorFlags.Next);
-        return new VirtqDescriptor { Addr = buffer.Address, Len = buffer.Length, Flags = (ushort)flags, Next = last ? (ushort)0 : (ushort)next };
-    }
+    /// <summary>Of a buffer that another follows.</summary>
+    private static DescriptorFlags FlagsOf(in QueueBuffer buffer) => DescriptorFlags.Next | LastFlagsOf(buffer);
 
-    private short WriteChain(ReadOnlySpan<QueueBuffer> buffers)
+    private static DescriptorFlags LastFlagsOf(in QueueBuffer buffer) => buffer.DeviceWrites ? DescriptorFlags.Write : 0;
+
+    /// <summary>Takes free descriptors, as many as there are buffers, and says which is the last.</summary>
+    private ushort WriteChain(ReadOnlySpan<QueueBuffer> buffers)
     {
         ushort at = _firstFree;
-        for (int i = 0; i < buffers.Length; i++)
+        foreach (ref readonly QueueBuffer buffer in buffers[..^1])
         {
             ushort next = _next[at];
-            _ring.WriteDescriptor(at, Describe(buffers[i], i == buffers.Length - 1, next));
+            _ring.WriteDescriptor(at, buffer.Address, buffer.Length, FlagsOf(buffer), next);
             at = next;
         }
 
-        _firstFree = at;
-        return -1;
+        ref readonly QueueBuffer last = ref buffers[^1];
+        _ring.WriteDescriptor(at, last.Address, last.Length, LastFlagsOf(last), 0);
+        _firstFree = _next[at];
+        return at;
     }
 
-    private short WriteTable(ushort head, ReadOnlySpan<QueueBuffer> buffers)
+    /// <summary>Takes a table and one free descriptor, and says which table.</summary>
+    private short WriteTable(ReadOnlySpan<QueueBuffer> buffers)
     {
         short table = _tables!.Take();
-        for (int i = 0; i < buffers.Length; i++)
+        for (int i = 0; i < buffers.Length - 1; i++)
         {
-            _tables.Write(table, i, Describe(buffers[i], i == buffers.Length - 1, i + 1));
+            _tables.Write(table, i, buffers[i].Address, buffers[i].Length, FlagsOf(buffers[i]), (ushort)(i + 1));
         }
 
-        _ring.WriteDescriptor(head, new VirtqDescriptor
-        {
-            Addr = _tables.Address(table),
-            Len = (uint)IndirectTables.Bytes(1, buffers.Length),
-            Flags = (ushort)DescriptorFlags.Indirect,
-        });
-        _firstFree = _next[head];
+        ref readonly QueueBuffer last = ref buffers[^1];
+        _tables.Write(table, buffers.Length - 1, last.Address, last.Length, LastFlagsOf(last), 0);
+        _ring.WriteDescriptor(_firstFree, _tables.Address(table), (uint)IndirectTables.Bytes(1, buffers.Length), DescriptorFlags.Indirect, 0);
+        _firstFree = _next[_firstFree];
         return table;
     }
 
@@ -322,13 +325,8 @@ internal sealed class DriverQueue
             _tables!.Give(request.Table);
         }
 
-        ushort last = head;
-        for (int i = 1; i < request.Descriptors; i++)
-        {
-            last = _next[last];
-        }
-
-        _next[last] = _firstFree;
+        // The chain is linked as it was when it was taken.
+        _next[request.Last] = _firstFree;
         _firstFree = head;
         FreeDescriptors += request.Descriptors;
         request = default;
@@ -339,6 +337,7 @@ internal sealed class DriverQueue
         public ulong Token;
         public ulong WritableBytes;
         public ushort Descriptors;
+        public ushort Last;
         public short Table;
         public RequestState State;
     }

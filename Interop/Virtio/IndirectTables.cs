@@ -66,9 +66,9 @@ internal sealed class IndirectTables
     public ulong Address(short table) => _address + (ulong)Bytes(table, Entries);
 
     /// <summary>Writes one entry. Sound: the whole area was translated when it was mapped, and both indexes are this side's own.</summary>
-    public unsafe void Write(short table, int entry, in VirtqDescriptor value)
+    public unsafe void Write(short table, int entry, ulong address, uint length, DescriptorFlags flags, ushort next)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(unchecked((uint)entry), (uint)Entries);
-        _host[(table * Entries) + entry] = value;
+        SplitRing.Write(_host + (table * Entries) + entry, address, length, flags, next);
     }
 }

@@ -1,4 +1,5 @@
 using System;
+using System.Runtime.CompilerServices;
 using System.Threading;
 using LowLevel.Native;
 
@@ -99,20 +100,36 @@ internal readonly struct SplitRing
     public static bool Passes(ushort eventIndex, ushort to, ushort from) =>
         unchecked((ushort)(to - eventIndex - 1) < (ushort)(to - from));
 
-    /// <summary>One descriptor of a table, each field fetched once.</summary>
-    public static unsafe VirtqDescriptor Read(VirtqDescriptor* descriptor) => new()
+    /// <summary>One descriptor of a table, each of its two words fetched once. (A copy of the struct, put together field by field and read whole, would
+    /// wait for its own stores each time.)</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe VirtqDescriptor Read(VirtqDescriptor* descriptor)
     {
-        Addr = Volatile.Read(ref descriptor->Addr),
-        Len = Volatile.Read(ref descriptor->Len),
-        Flags = Volatile.Read(ref descriptor->Flags),
-        Next = Volatile.Read(ref descriptor->Next),
-    };
+        ulong address = Volatile.Read(ref descriptor->Addr);
+        ulong rest = Volatile.Read(ref *(ulong*)&descriptor->Len);
+        return new VirtqDescriptor
+        {
+            Addr = address,
+            Len = unchecked((uint)rest),
+            Flags = unchecked((ushort)(rest >> 32)),
+            Next = unchecked((ushort)(rest >> 48)),
+        };
+    }
+
+    /// <summary>Writes one descriptor of a table, as two words.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static unsafe void Write(VirtqDescriptor* descriptor, ulong address, uint length, DescriptorFlags flags, ushort next)
+    {
+        descriptor->Addr = address;
+        *(ulong*)&descriptor->Len = length | ((ulong)(ushort)flags << 32) | ((ulong)next << 48);
+    }
 
     /// <summary>One descriptor of the queue's own table; the index wraps at the table's size, so it never leaves it.</summary>
     public unsafe VirtqDescriptor ReadDescriptor(int index) => Read(_descriptors + (index & Mask));
 
     /// <summary>Writes one descriptor of the queue's own table.</summary>
-    public unsafe void WriteDescriptor(int index, in VirtqDescriptor value) => _descriptors[index & Mask] = value;
+    public unsafe void WriteDescriptor(int index, ulong address, uint length, DescriptorFlags flags, ushort next) =>
+        Write(_descriptors + (index & Mask), address, length, flags, next);
 
     /// <summary>The chain head in the slot of an available index.</summary>
     public unsafe ushort ReadAvailable(ushort index) => Volatile.Read(ref AvailableSlots[index & Mask]);

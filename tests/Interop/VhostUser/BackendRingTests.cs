@@ -252,8 +252,7 @@ public sealed class BackendRingTests : IDisposable
         SplitRing raw = ring.Ring;
         for (int i = 0; i < ring.Size; i++)
         {
-            raw.WriteDescriptor(
-                i, new VirtqDescriptor { Addr = ScriptedFrontend.GuestBase, Len = (uint)ScriptedFrontend.Page, Flags = (ushort)DescriptorFlags.Write });
+            raw.WriteDescriptor(i, ScriptedFrontend.GuestBase, (uint)ScriptedFrontend.Page, DescriptorFlags.Write, next: 0);
             raw.WriteAvailable((ushort)i, (ushort)i);
         }
 

@@ -52,7 +52,7 @@ internal sealed class RingFixture : IDisposable
 
     /// <summary>A descriptor in the queue's own table, whatever it says.</summary>
     public void Describe(int index, ulong address, uint length, DescriptorFlags flags = 0, ushort next = 0) =>
-        Ring.WriteDescriptor(index, new VirtqDescriptor { Addr = address, Len = length, Flags = (ushort)flags, Next = next });
+        Ring.WriteDescriptor(index, address, length, flags, next);
 
     /// <summary>A descriptor in an indirect table.</summary>
     public unsafe void DescribeIndirect(int index, ulong address, uint length, DescriptorFlags flags = 0, ushort next = 0) =>
