@@ -33,6 +33,7 @@ internal static class Program
         new MapCommand(),
         new TraceCommand(),
         new StressCommand(),
+        new FuzzCommand(),
         new WatchCommand(),
     ];
 
