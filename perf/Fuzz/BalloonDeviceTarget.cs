@@ -129,7 +129,8 @@ internal sealed class BalloonDeviceTarget : IFuzzTarget, IDiscardPort
 
     private BalloonDevice Make(BalloonDeviceOptions options) => new(_guest, ArenaPages * Page, this, this, options);
 
-    private void Boot(Feature features)
+    /// <summary>As a driver begins, but for the queues that it forgets.</summary>
+    private void Boot(Feature features, int forgotten = 0)
     {
         _device.AddStatus(DeviceStatus.Acknowledge);
         _device.AddStatus(DeviceStatus.Driver);
@@ -137,7 +138,7 @@ internal sealed class BalloonDeviceTarget : IFuzzTarget, IDiscardPort
         _device.AddStatus(DeviceStatus.FeaturesOk);
         for (int i = 0; i < Queues; i++)
         {
-            if (_device.QueueSizeMax(i) != 0)
+            if (_device.QueueSizeMax(i) != 0 && (forgotten & (1 << i)) == 0)
             {
                 SetQueue(i, QueueSize, At(i));
             }
@@ -202,7 +203,7 @@ internal sealed class BalloonDeviceTarget : IFuzzTarget, IDiscardPort
                 break;
             case 13 when reader.Below(4) == 0:
                 Reset();
-                Boot(Feature.Version1 | (_device.OfferedFeatures & (Feature)reader.Wild()));
+                Boot(Feature.Version1 | (_device.OfferedFeatures & (Feature)reader.Wild()), reader.Byte());
                 break;
             default:
                 _device.WantStatistics();

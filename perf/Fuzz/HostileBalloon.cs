@@ -23,6 +23,7 @@ internal sealed class HostileBalloon : IVirtioTransport, IBalloonLink, IGuestBac
     private readonly GuestBacking _backing;
     private readonly Func<GuestRange, bool> _isFree;
     private readonly BalloonGates? _gates;
+    private readonly List<(ushort Head, GuestRange[] Ranges)> _claims = [];
     private byte[] _script = [];
     private int _at;
     private int _inside;
@@ -119,6 +120,7 @@ internal sealed class HostileBalloon : IVirtioTransport, IBalloonLink, IGuestBac
             }
 
             _at += used;
+            LooksAtClaims();
         }
         finally
         {
@@ -148,6 +150,11 @@ internal sealed class HostileBalloon : IVirtioTransport, IBalloonLink, IGuestBac
 
     public void Notify(int queue)
     {
+        if (queue == BalloonLimits.ReportingQueue && _gates is null)
+        {
+            Claim();
+        }
+
         Act();
         if (Behaves)
         {
@@ -178,6 +185,7 @@ internal sealed class HostileBalloon : IVirtioTransport, IBalloonLink, IGuestBac
         {
             _status = 0;
             Array.Clear(_queues);
+            _claims.Clear();
         }
 
         return acknowledges;
@@ -217,7 +225,9 @@ internal sealed class HostileBalloon : IVirtioTransport, IBalloonLink, IGuestBac
                 Answer(queue, reader.Below(16) == 0 ? (uint)reader.Wild() : 0, drops: (reader.Byte() & 7) != 0);
                 break;
             case 4 when view is not null:
-                view.UsedSlot(view.UsedIndex) = new VirtqUsedElement { Id = reader.Below(2) == 0 ? reader.Byte() : (uint)reader.Wild(), Len = (uint)reader.Wild() };
+                uint id = reader.Below(2) == 0 ? reader.Byte() : (uint)reader.Wild();
+                _claims.RemoveAll(one => one.Head == id);
+                view.UsedSlot(view.UsedIndex) = new VirtqUsedElement { Id = id, Len = (uint)reader.Wild() };
                 view.UsedIndex++;
                 QueueInterrupt?.Invoke(queue);
                 break;
@@ -272,6 +282,7 @@ internal sealed class HostileBalloon : IVirtioTransport, IBalloonLink, IGuestBac
             DropRequest(queue, view.Descriptor(head));
         }
 
+        _claims.RemoveAll(one => one.Head == head);
         view.UsedSlot(view.UsedIndex) = new VirtqUsedElement { Id = head, Len = length };
         view.UsedIndex++;
         QueueInterrupt?.Invoke(queue);
@@ -306,6 +317,46 @@ internal sealed class HostileBalloon : IVirtioTransport, IBalloonLink, IGuestBac
 
         IDiscardPort port = queue == BalloonLimits.ReportingQueue ? _gates.Reports : _gates.Inflates;
         port.Discard([.. ranges]);
+    }
+
+    /// <summary>A device elsewhere takes note of what it was told last, before anything is scribbled over: until it has answered or acknowledged a reset
+    /// it may touch that, so nobody else may have it.</summary>
+    private unsafe void Claim()
+    {
+        if (_queues[BalloonLimits.ReportingQueue].View is not RingView view || view.AvailableIndex == _queues[BalloonLimits.ReportingQueue].Next)
+        {
+            return;
+        }
+
+        ushort head = view.AvailableSlot(unchecked((ushort)(view.AvailableIndex - 1)));
+        VirtqDescriptor one = view.Descriptor(head);
+        List<GuestRange> ranges = [];
+        if ((one.Flags & 4) == 0)
+        {
+            ranges.Add(new GuestRange(one.Addr, one.Len));
+        }
+        else if (_memory.TryFind(one.Addr, one.Len, out FuzzMemory.Part part))
+        {
+            // Sound: the table was found in one part of the input's view.
+            for (uint i = 0; i < one.Len / 16; i++)
+            {
+                VirtqDescriptor entry = ((VirtqDescriptor*)(part.Input + (nint)(one.Addr - part.Address)))[i];
+                ranges.Add(new GuestRange(entry.Addr, entry.Len));
+            }
+        }
+
+        _claims.Add((head, [.. ranges]));
+    }
+
+    private void LooksAtClaims()
+    {
+        foreach ((ushort _, GuestRange[] ranges) in _claims)
+        {
+            foreach (GuestRange range in ranges)
+            {
+                FuzzFinding.Require(_isFree(range), $"{range} is with a device that has not let go of it, and a user has it");
+            }
+        }
     }
 
     /// <summary>A range of the input's choice; the gates alone stand before the arena.</summary>
