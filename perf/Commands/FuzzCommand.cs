@@ -94,13 +94,11 @@ internal sealed class FuzzCommand : ICommand
         FuzzResult result = loop.Run(given, rings == 0 ? long.MaxValue : rings, rings == 0 ? time : null, seed);
         if (result.Finding is null)
         {
-            if (path is not null && !races)
-            {
-                List<byte[]> kept = FuzzCorpus.Minimise(target, map, [.. loop.Corpus, .. given]);
-                FuzzCorpus.Save(path, kept);
-                result = result with { Corpus = kept.Count };
-            }
+            result = path is null || races ? result : Keep(result, target, map, path, [.. loop.Corpus, .. given]);
+        }
 
+        if (result.Finding is null)
+        {
             Console.Out.WriteLine(
                 $"{name}: {result.Rings} rings in {result.Seconds:0.0} s ({result.Rings / result.Seconds:0}/s), {result.Corpus} kept, {result.Seen} seen, no finding");
             return result;
@@ -110,6 +108,21 @@ internal sealed class FuzzCommand : ICommand
         Console.Out.WriteLine($"--target {name} --replay a file of {(result.Inputs.Count == 1 ? "this line" : "these lines")}:");
         Console.Out.WriteLine(string.Join('\n', result.Inputs.Select(static input => Convert.ToHexString(input).ToLowerInvariant())));
         return result;
+    }
+
+    /// <summary>What is kept is played once more, each input in a life of its own; that too may be a finding.</summary>
+    private static FuzzResult Keep(FuzzResult result, IFuzzTarget target, FuzzMap map, string path, List<byte[]> inputs)
+    {
+        try
+        {
+            List<byte[]> kept = FuzzCorpus.Minimise(target, map, inputs);
+            FuzzCorpus.Save(path, kept);
+            return result with { Corpus = kept.Count };
+        }
+        catch (FuzzFinding e)
+        {
+            return result with { Finding = e.Message };
+        }
     }
 
     private static int Replay(string target, string file)

@@ -44,7 +44,7 @@ internal sealed class BalloonDriverTarget : IFuzzTarget
 
     public int InputMax => 256;
 
-    public int RingsPerLife => 64;
+    public int RingsPerLife => 24;
 
     public void Renew()
     {

@@ -1,13 +1,15 @@
 using System;
+using System.IO;
 using System.Numerics;
 using System.Reflection;
 using System.Runtime.InteropServices;
+using System.Runtime.Loader;
 
 namespace LowLevel.Perf;
 
 /// <summary>The branches that instrumented assemblies take. <c>sharpfuzz LowLevel.Interop.dll</c> (NuGet SharpFuzz.CommandLine) rewrites an assembly
-/// so that each branch counts itself in 64 KiB of shared memory; this program finds that out at run time and otherwise does without, so that it
-/// needs no package.</summary>
+/// so that each branch counts itself in 64 KiB of memory; SharpFuzz.Common.dll, which comes with that tool, has to lie beside it. This program finds
+/// out at run time and otherwise does without, so that it needs no package.</summary>
 internal sealed class BranchTrace
 {
     private const int Bytes = 1 << 16;
@@ -20,7 +22,10 @@ internal sealed class BranchTrace
     /// <summary>The trace of this process; null where no assembly is instrumented.</summary>
     public static unsafe BranchTrace? Find()
     {
-        FieldInfo? field = Type.GetType("SharpFuzz.Common.Trace, SharpFuzz.Common")?.GetField("SharedMem");
+        string path = Path.Combine(AppContext.BaseDirectory, "SharpFuzz.Common.dll");
+        FieldInfo? field = File.Exists(path)
+            ? AssemblyLoadContext.Default.LoadFromAssemblyPath(path).GetType("SharpFuzz.Common.Trace")?.GetField("SharedMem")
+            : null;
         if (field is null)
         {
             return null;

@@ -139,7 +139,7 @@ internal sealed class DeviceQueueTarget : IRacingTarget
         _view.Used.CopyTo(_expectedUsed);
         _taken.Clear();
         _queue = new DeviceQueue(_guest, _rings[log], _eventIndex, _indirect, start, start);
-        _scribbler?.Begin(_view, _table, reader.Byte());
+        _scribbler?.Begin(_view, _table, TableEntries * VirtqDescriptor.SizeInBytes);
     }
 
     private void Step(ref FuzzReader reader)

@@ -97,7 +97,7 @@ internal sealed class DriverQueueTarget : IRacingTarget
         _eventIndex = kind / SizesLog % 2 != 0;
         _indirect = kind / (2 * SizesLog) != 0;
         Clear();
-        _scribbler?.Begin(_view, _table, kind);
+        _scribbler?.Begin(_view, _table, IndirectTables.Bytes(Tables, TableEntries));
         while (reader.HasMore)
         {
             Step(ref reader);
@@ -280,7 +280,7 @@ internal sealed class DriverQueueTarget : IRacingTarget
         int length = reader.Byte();
         _view.UsedSlot(_view.UsedIndex) = new VirtqUsedElement
         {
-            Id = head, Len = length < 192 ? (uint)Math.Min((ulong)length, writable) : unchecked((uint)(writable + (ulong)(length - 194))),
+            Id = IsRacing ? (uint)(which & (_view.Size - 1)) : head, Len = length < 192 ? (uint)Math.Min((ulong)length, writable) : unchecked((uint)(writable + (ulong)(length - 194))),
         };
         _view.UsedIndex = unchecked((ushort)(_view.UsedIndex + 1));
     }

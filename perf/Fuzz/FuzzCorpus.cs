@@ -10,6 +10,9 @@ internal static class FuzzCorpus
 {
     private const string Suffix = ".hex";
 
+    /// <summary>Inputs of one file: it is played by each test run and lies in the repository.</summary>
+    private const int KeptMax = 200;
+
     /// <summary>The file of a target.</summary>
     public static string PathOf(string folder, string target) => Path.Combine(folder, target + Suffix);
 
@@ -42,7 +45,7 @@ internal static class FuzzCorpus
     public static void Save(string path, IEnumerable<byte[]> inputs) =>
         OutputFiles.Write(path, string.Concat(inputs.Select(static input => Convert.ToHexString(input).ToLowerInvariant() + "\n")));
 
-    /// <summary>As few of the inputs as show all that they all show, each cut to what it needs.</summary>
+    /// <summary>As few of the inputs as show all that they all show; where that is still many, those that show most.</summary>
     public static List<byte[]> Minimise(IFuzzTarget target, FuzzMap map, IEnumerable<byte[]> inputs)
     {
         List<byte[]> kept = [];
@@ -58,14 +61,22 @@ internal static class FuzzCorpus
         // The longest of them show most; what they show need not be kept twice.
         map.Forget();
         kept.Reverse();
-        return [.. kept.Where(input => Shows(target, map, input)).Reverse()];
+        return [.. kept.Where(input => Shows(target, map, input)).Take(KeptMax).Reverse()];
     }
 
     private static bool Shows(IFuzzTarget target, FuzzMap map, byte[] input)
     {
         target.Renew();
         map.Begin();
-        target.Run(input, map);
+        try
+        {
+            target.Run(input, map);
+        }
+        catch (Exception e)
+        {
+            throw new FuzzFinding($"in a life of its own: {e.Message}: {Convert.ToHexString(input)}", e);
+        }
+
         return map.End();
     }
 }

@@ -32,6 +32,7 @@ internal sealed class FuzzLoop
     private readonly Action<ReadOnlySpan<byte>>? _before;
     private long _rings;
     private int _length;
+    private int _toLive;
     private int _shortenings;
     private bool _hasGivenUp;
 
@@ -68,8 +69,11 @@ internal sealed class FuzzLoop
             foreach (byte[] input in given)
             {
                 input.AsSpan(0, Math.Min(input.Length, _buffer.Length)).CopyTo(_buffer);
+                _toLive = 0; // each in a life of its own
                 Play(Math.Min(input.Length, _buffer.Length));
             }
+
+            _toLive = 0;
 
             var mutator = new FuzzMutator(seed);
             for (long i = 0; i < rings; i++)
@@ -120,8 +124,9 @@ internal sealed class FuzzLoop
     {
         _length = length;
         ReadOnlySpan<byte> input = _buffer.AsSpan(0, length);
-        if (_rings % _target.RingsPerLife == 0)
+        if (_toLive-- <= 0)
         {
+            _toLive = _target.RingsPerLife - 1;
             _life.Clear();
             _target.Renew();
         }

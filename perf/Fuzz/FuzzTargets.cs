@@ -11,11 +11,11 @@ internal static class FuzzTargets
 
     private static readonly (string Name, Func<IFuzzTarget> Make, double Share)[] s_targets =
     [
-        ("device-queue", static () => new DeviceQueueTarget(), 0.3),
-        ("driver-queue", static () => new DriverQueueTarget(), 0.3),
-        ("balloon-device", static () => new BalloonDeviceTarget(), 0.15),
-        ("balloon-driver", static () => new BalloonDriverTarget(), 0.15),
-        ("vhost-user", static () => new VhostUserTarget(), 0.1),
+        ("device-queue", static () => new DeviceQueueTarget(), 0.35),
+        ("driver-queue", static () => new DriverQueueTarget(), 0.25),
+        ("balloon-device", static () => new BalloonDeviceTarget(), 0.12),
+        ("balloon-driver", static () => new BalloonDriverTarget(), 0.16),
+        ("vhost-user", static () => new VhostUserTarget(), 0.12),
     ];
 
     /// <summary>Their names.</summary>

@@ -232,6 +232,7 @@ internal sealed class HostileBalloon : IVirtioTransport, IBalloonLink, IGuestBac
                 QueueInterrupt?.Invoke(queue);
                 break;
             case 5 when view is not null:
+                _claims.Clear(); // what stands in the slots is answers now
                 view.UsedIndex = reader.Below(2) == 0 ? (ushort)reader.Wild() : unchecked((ushort)(view.UsedIndex + reader.Below(3) - 1));
                 break;
             case 6 or 7:
@@ -371,6 +372,8 @@ internal sealed class HostileBalloon : IVirtioTransport, IBalloonLink, IGuestBac
 
     private unsafe void Scribble(ref FuzzReader reader)
     {
+        _claims.Clear(); // it may be an answer
+
         // Sound: inside the control memory.
         Span<byte> control = new((void*)_control.Input, (int)_control.Bytes);
         int start = reader.Short() % control.Length;

@@ -3,16 +3,15 @@ using System.Threading;
 
 namespace LowLevel.Perf;
 
-/// <summary>A thread that changes a ring's words, there and back, while the code under attack reads them: what is read twice is two things.</summary>
+/// <summary>A thread that changes one byte of a ring, there and back, as fast as it can, while the code under attack reads: what is read twice is two
+/// things.</summary>
 internal sealed class RingScribbler : IDisposable
 {
-    private const int TableBytes = 384;
+    private const int Flips = 64;
 
     private readonly Thread _thread;
-    private readonly Lock _guard = new();
-    private RingView? _view;
-    private nint _table;
-    private ulong _seed;
+    private SplitMix _random = new(20_26);
+    private nint _place;
     private volatile bool _ends;
 
     public RingScribbler()
@@ -21,23 +20,29 @@ internal sealed class RingScribbler : IDisposable
         _thread.Start();
     }
 
-    /// <summary>From now on this ring.</summary>
-    public void Begin(RingView view, nint table, int seed)
+    /// <summary>From now on a byte of this ring, or of its tables.</summary>
+    /// <param name="view">The ring.</param>
+    /// <param name="table">The tables.</param>
+    /// <param name="tableBytes">Their length.</param>
+    public unsafe void Begin(RingView view, nint table, int tableBytes)
     {
-        lock (_guard)
+        Span<byte> part = _random.Below(8) switch
         {
-            (_view, _table, _seed) = (view, table, _seed + (ulong)seed);
+            0 or 1 => new Span<byte>((void*)table, tableBytes),
+            2 => view.Available,
+            3 or 4 => view.Used,
+            _ => view.Descriptors,
+        };
+
+        // Sound: it lies in memory of the target's, which outlives this thread.
+        fixed (byte* place = &part[_random.Below(part.Length)])
+        {
+            Volatile.Write(ref _place, (nint)place);
         }
     }
 
     /// <summary>From now on none.</summary>
-    public void Rest()
-    {
-        lock (_guard)
-        {
-            _view = null;
-        }
-    }
+    public void Rest() => Volatile.Write(ref _place, 0);
 
     public void Dispose()
     {
@@ -45,36 +50,17 @@ internal sealed class RingScribbler : IDisposable
         _thread.Join();
     }
 
-    private void Run()
+    private unsafe void Run()
     {
+        uint mask = 1;
         while (!_ends)
         {
-            lock (_guard)
+            var place = (byte*)Volatile.Read(ref _place);
+            mask = (mask * 5) + 1;
+            for (int i = 0; i < Flips && place is not null; i++)
             {
-                if (_view is not null)
-                {
-                    Scribble(_view);
-                }
+                Volatile.Write(ref *place, (byte)(*place ^ (byte)(mask >> 8)));
             }
-        }
-    }
-
-    // Unsafe by the table, which is as long as this class was told.
-    private unsafe void Scribble(RingView view)
-    {
-        var random = new SplitMix(_seed++);
-        for (int i = 0; i < 64; i++)
-        {
-            Span<byte> part = random.Below(4) switch
-            {
-                0 => new Span<byte>((void*)_table, TableBytes),
-                1 => view.Available,
-                _ => view.Descriptors,
-            };
-            ref byte place = ref part[random.Below(part.Length)];
-            byte before = place;
-            Volatile.Write(ref place, (byte)random.Next());
-            Volatile.Write(ref place, before);
         }
     }
 }
