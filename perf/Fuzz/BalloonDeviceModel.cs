@@ -68,7 +68,7 @@ internal sealed class BalloonDeviceModel(FuzzMemory memory, RingView[] views)
                 return fault;
             }
 
-            _next[queue]++;
+            RingView.Advance(ref _next[queue]);
             bool keeps = (features & Feature.PagePoison) != 0 && poison != 0;
             ulong pages = queue switch
             {

@@ -187,7 +187,7 @@ internal sealed class BalloonDeviceTarget : IFuzzTarget, IDiscardPort
                 RingWriter.Write(reader.Below(8), ref reader, _views[queue], Table, DriverPage + Page, QueueSize);
                 break;
             case 6:
-                Data[reader.Byte() & 63] = (uint)reader.Wild();
+                Data[reader.Byte() & 63] = reader.WildWord();
                 break;
             case 7 or 8 or 9:
                 Serve(queue);
@@ -240,7 +240,7 @@ internal sealed class BalloonDeviceTarget : IFuzzTarget, IDiscardPort
         }
 
         view.AvailableSlot(view.AvailableIndex) = (ushort)head;
-        view.AvailableIndex = unchecked((ushort)(view.AvailableIndex + 1));
+        RingView.Advance(ref view.AvailableIndex);
     }
 
     private void Serve(int queue)
@@ -279,22 +279,22 @@ internal sealed class BalloonDeviceTarget : IFuzzTarget, IDiscardPort
                 break;
             case 2:
                 ulong place = reader.Wild();
-                SetQueue((int)reader.Wild(), (int)reader.Wild(), new VirtqueueAddresses(place, place + reader.Wild(), place + reader.Wild()));
+                SetQueue(reader.WildInt(), reader.WildInt(), unchecked(new VirtqueueAddresses(place, place + reader.Wild(), place + reader.Wild())));
                 break;
             case 3:
                 SetQueue(queue, QueueSize, At(queue));
                 break;
             case 4:
-                _device.WriteConfig((int)reader.Wild(), (uint)reader.Wild());
+                _device.WriteConfig(reader.WildInt(), reader.WildWord());
                 break;
             case 5:
-                _device.SetTarget((uint)reader.Wild());
+                _device.SetTarget(reader.WildWord());
                 break;
             case 6:
-                _device.ReadConfig((int)reader.Wild());
+                _device.ReadConfig(reader.WildInt());
                 break;
             default:
-                Notify((int)reader.Wild());
+                Notify(reader.WildInt());
                 break;
         }
 

@@ -123,15 +123,12 @@ internal sealed class BalloonDriverTarget : IFuzzTarget
 
     private bool IsFree(GuestRange range)
     {
-        for (ulong page = range.Address / 4096; page < Math.Min(range.End / 4096, Pages); page++)
+        if (range.Address > ArenaBytes || range.Bytes > ArenaBytes - range.Address)
         {
-            if (_isUsers[page])
-            {
-                return false;
-            }
+            return false;
         }
 
-        return range.End <= ArenaBytes;
+        return !_isUsers.AsSpan((int)(range.Address / 4096), (int)(range.Bytes / 4096)).Contains(true);
     }
 
     private unsafe void Step(int step)

@@ -63,7 +63,7 @@ internal sealed class DeviceQueueTarget : IRacingTarget
 
         for (int i = 0; i < 2 * PageBytes; i++)
         {
-            Byte(arena.Input, i) = (byte)(i * 7);
+            Byte(arena.Input, i) = unchecked((byte)(i * 7));
         }
 
         (_view, _chain, _queue) = (_views[0], _chains[0], new DeviceQueue(_guest, _rings[0], false, false));
@@ -72,6 +72,8 @@ internal sealed class DeviceQueueTarget : IRacingTarget
     public string Name => "device-queue";
 
     public int InputMax => 96;
+
+    public int InputUsual => 32;
 
     public bool IsRacing
     {

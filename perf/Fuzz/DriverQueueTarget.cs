@@ -75,6 +75,8 @@ internal sealed class DriverQueueTarget : IRacingTarget
 
     public int InputMax => 96;
 
+    public int InputUsual => 32;
+
     public bool IsRacing
     {
         get => _scribbler is not null;
@@ -148,10 +150,10 @@ internal sealed class DriverQueueTarget : IRacingTarget
                 Answer(ref reader);
                 break;
             case 8:
-                _view.UsedSlot(_used + reader.Below(4)) = new VirtqUsedElement { Id = (uint)reader.Wild(), Len = (uint)reader.Wild() };
+                _view.UsedSlot(_used + reader.Below(4)) = new VirtqUsedElement { Id = reader.WildWord(), Len = reader.WildWord() };
                 break;
             case 9:
-                _view.UsedIndex = reader.Below(2) == 0 ? (ushort)reader.Wild() : unchecked((ushort)(_view.UsedIndex + reader.Below(4) - 1));
+                _view.UsedIndex = reader.Below(2) == 0 ? reader.WildShort() : unchecked((ushort)(_view.UsedIndex + reader.Below(4) - 1));
                 break;
             case 10 or 11 or 12:
                 Reap();
@@ -231,13 +233,13 @@ internal sealed class DriverQueueTarget : IRacingTarget
         FuzzFinding.Require(head < _view.Size, $"head {head} of {_view.Size}");
         bool isTable = needed == 1 && buffers.Length > 1;
         FuzzFinding.Require(isTable ? _indirect && (_view.Descriptor((int)head).Flags & 4) != 0 : needed == buffers.Length, $"{needed} descriptors for {buffers.Length}");
-        ulong at = _view.Descriptor((int)head).Addr - (TablePage + PageBytes - (ulong)(Tables * TableEntries * 16));
+        ulong at = unchecked(_view.Descriptor((int)head).Addr - (TablePage + PageBytes - (ulong)(Tables * TableEntries * 16)));
         uint index = head;
         uint inUse = 0;
         for (int i = 0; i < buffers.Length; i++)
         {
             FuzzFinding.Require(isTable || index < _view.Size, $"descriptor {index} of {_view.Size}");
-            FuzzFinding.Require(!isTable || ((at / 16) + index - head < (ulong)Table.Length && at % 16 == 0), "a table outside the tables");
+            FuzzFinding.Require(!isTable || ((at / 16) + (ulong)buffers.Length <= (ulong)Table.Length && at % 16 == 0), "a table outside the tables");
             VirtqDescriptor one = isTable ? Table[(int)(at / 16) + i] : _view.Descriptor((int)index);
             bool last = i == buffers.Length - 1;
             FuzzFinding.Require(
@@ -282,7 +284,7 @@ internal sealed class DriverQueueTarget : IRacingTarget
         {
             Id = IsRacing ? (uint)(which & (_view.Size - 1)) : head, Len = length < 192 ? (uint)Math.Min((ulong)length, writable) : unchecked((uint)(writable + (ulong)(length - 194))),
         };
-        _view.UsedIndex = unchecked((ushort)(_view.UsedIndex + 1));
+        RingView.Advance(ref _view.UsedIndex);
     }
 
     private void Reap()
@@ -344,7 +346,7 @@ internal sealed class DriverQueueTarget : IRacingTarget
         }
         else
         {
-            _view.UsedFlags = (ushort)reader.Wild();
+            _view.UsedFlags = reader.WildShort();
         }
     }
 

@@ -75,7 +75,7 @@ internal sealed class FuzzLoop
 
             _toLive = 0;
 
-            var mutator = new FuzzMutator(seed);
+            var mutator = new FuzzMutator(seed, _target.InputUsual);
             for (long i = 0; i < rings; i++)
             {
                 Play(mutator.Next(_corpus, _buffer));

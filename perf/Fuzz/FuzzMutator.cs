@@ -3,8 +3,8 @@ using System.Collections.Generic;
 
 namespace LowLevel.Perf;
 
-/// <summary>Makes inputs from inputs, the same ones from the same seed.</summary>
-internal sealed class FuzzMutator(ulong seed)
+/// <summary>Makes inputs from inputs, the same ones from the same seed; most of them cut to a usual length.</summary>
+internal sealed class FuzzMutator(ulong seed, int usual = int.MaxValue)
 {
     private SplitMix _random = new(seed);
 
@@ -16,7 +16,7 @@ internal sealed class FuzzMutator(ulong seed)
     {
         if (corpus.Count == 0 || _random.Below(16) == 0)
         {
-            int fresh = 1 + _random.Below(buffer.Length);
+            int fresh = 1 + _random.Below(Math.Min(usual, buffer.Length));
             Fill(buffer[..fresh]);
             return fresh;
         }
@@ -29,7 +29,7 @@ internal sealed class FuzzMutator(ulong seed)
             length = Change(buffer, length, corpus);
         }
 
-        return length;
+        return length <= usual || _random.Below(8) == 0 ? length : usual - _random.Below(usual);
     }
 
     private int Change(Span<byte> buffer, int length, IReadOnlyList<byte[]> corpus)
@@ -38,7 +38,7 @@ internal sealed class FuzzMutator(ulong seed)
         switch (_random.Below(9))
         {
             case 0 or 1:
-                buffer[at] = (byte)_random.Next();
+                buffer[at] = unchecked((byte)_random.Next());
                 return length;
             case 2:
                 buffer[at] ^= (byte)(1 << _random.Below(8));
@@ -98,7 +98,7 @@ internal sealed class FuzzMutator(ulong seed)
         for (int i = 0; i < bytes.Length; i++)
         {
             word = i % 8 == 0 ? _random.Next() : word >> 8;
-            bytes[i] = (byte)word;
+            bytes[i] = unchecked((byte)word);
         }
     }
 }

@@ -26,6 +26,15 @@ internal ref struct FuzzReader(ReadOnlySpan<byte> input)
     /// <summary>Two bytes.</summary>
     public ushort Short() => (ushort)(Byte() | (Byte() << 8));
 
+    /// <summary>The low half of <see cref="Wild"/>.</summary>
+    public uint WildWord() => unchecked((uint)Wild());
+
+    /// <summary>The low half of <see cref="Wild"/>.</summary>
+    public int WildInt() => unchecked((int)Wild());
+
+    /// <summary>The low quarter of <see cref="Wild"/>.</summary>
+    public ushort WildShort() => unchecked((ushort)Wild());
+
     /// <summary>A number that code may stumble over: one of a few, one of those beside it, or any.</summary>
     public ulong Wild()
     {

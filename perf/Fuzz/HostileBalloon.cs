@@ -222,24 +222,24 @@ internal sealed class HostileBalloon : IVirtioTransport, IBalloonLink, IGuestBac
         switch (what)
         {
             case < 4:
-                Answer(queue, reader.Below(16) == 0 ? (uint)reader.Wild() : 0, drops: (reader.Byte() & 7) != 0);
+                Answer(queue, reader.Below(16) == 0 ? reader.WildWord() : 0, drops: (reader.Byte() & 7) != 0);
                 break;
             case 4 when view is not null:
-                uint id = reader.Below(2) == 0 ? reader.Byte() : (uint)reader.Wild();
+                uint id = reader.Below(2) == 0 ? reader.Byte() : reader.WildWord();
                 _claims.RemoveAll(one => one.Head == id);
-                view.UsedSlot(view.UsedIndex) = new VirtqUsedElement { Id = id, Len = (uint)reader.Wild() };
-                view.UsedIndex++;
+                view.UsedSlot(view.UsedIndex) = new VirtqUsedElement { Id = id, Len = reader.WildWord() };
+                RingView.Advance(ref view.UsedIndex);
                 QueueInterrupt?.Invoke(queue);
                 break;
             case 5 when view is not null:
                 _claims.Clear(); // what stands in the slots is answers now
-                view.UsedIndex = reader.Below(2) == 0 ? (ushort)reader.Wild() : unchecked((ushort)(view.UsedIndex + reader.Below(3) - 1));
+                view.UsedIndex = reader.Below(2) == 0 ? reader.WildShort() : unchecked((ushort)(view.UsedIndex + reader.Below(3) - 1));
                 break;
             case 6 or 7:
                 Drop(reader.Wild(), reader.Wild());
                 break;
             case 8:
-                _config[0] = reader.Below(4) switch { 0 => (uint)reader.Wild(), 1 => 0, _ => reader.Byte() * 8u };
+                _config[0] = reader.Below(4) switch { 0 => reader.WildWord(), 1 => 0, _ => reader.Byte() * 8u };
                 ConfigInterrupt?.Invoke();
                 break;
             case 9:
@@ -276,7 +276,8 @@ internal sealed class HostileBalloon : IVirtioTransport, IBalloonLink, IGuestBac
             return false;
         }
 
-        ushort next = _queues[queue].Next++;
+        ushort next = _queues[queue].Next;
+        RingView.Advance(ref _queues[queue].Next);
         ushort head = view.AvailableSlot(next);
         if (drops)
         {
@@ -285,7 +286,7 @@ internal sealed class HostileBalloon : IVirtioTransport, IBalloonLink, IGuestBac
 
         _claims.RemoveAll(one => one.Head == head);
         view.UsedSlot(view.UsedIndex) = new VirtqUsedElement { Id = head, Len = length };
-        view.UsedIndex++;
+        RingView.Advance(ref view.UsedIndex);
         QueueInterrupt?.Invoke(queue);
         return true;
     }

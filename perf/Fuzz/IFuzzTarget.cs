@@ -11,6 +11,9 @@ internal interface IFuzzTarget : IDisposable
     /// <summary>The longest input that it makes use of, in bytes.</summary>
     int InputMax { get; }
 
+    /// <summary>The length that seven of eight made inputs are cut to: short ones are quick, long ones get far.</summary>
+    int InputUsual => InputMax;
+
     /// <summary>Rings after which <see cref="Renew"/> is called; 1: each begins with nothing of those before it.</summary>
     int RingsPerLife => 1;
 

@@ -56,10 +56,10 @@ internal sealed class RingScribbler : IDisposable
         while (!_ends)
         {
             var place = (byte*)Volatile.Read(ref _place);
-            mask = (mask * 5) + 1;
+            mask = unchecked((mask * 5) + 1);
             for (int i = 0; i < Flips && place is not null; i++)
             {
-                Volatile.Write(ref *place, (byte)(*place ^ (byte)(mask >> 8)));
+                Volatile.Write(ref *place, unchecked((byte)(*place ^ (mask >> 8))));
             }
         }
     }

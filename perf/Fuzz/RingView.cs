@@ -68,6 +68,9 @@ internal sealed class RingView
     public static bool Passes(ushort eventIndex, ushort to, ushort from) =>
         unchecked((ushort)(eventIndex - from)) < unchecked((ushort)(to - from));
 
+    /// <summary>Moves a free-running index on by one.</summary>
+    public static void Advance(ref ushort index) => index = unchecked((ushort)(index + 1));
+
     public void Clear()
     {
         Descriptors.Clear();

@@ -23,7 +23,7 @@ internal static class RingWriter
             case 2:
                 view.Descriptor(reader.Byte()) = new VirtqDescriptor
                 {
-                    Addr = reader.Wild(), Len = (uint)reader.Wild(), Flags = (ushort)reader.Below(8), Next = (ushort)reader.Wild(),
+                    Addr = reader.Wild(), Len = reader.WildWord(), Flags = (ushort)reader.Below(8), Next = reader.WildShort(),
                 };
                 break;
             case 3:
@@ -37,20 +37,20 @@ internal static class RingWriter
             case 4:
                 table[reader.Byte() % table.Length] = new VirtqDescriptor
                 {
-                    Addr = reader.Wild(), Len = (uint)reader.Wild(), Flags = (ushort)reader.Below(8), Next = (ushort)reader.Wild(),
+                    Addr = reader.Wild(), Len = reader.WildWord(), Flags = (ushort)reader.Below(8), Next = reader.WildShort(),
                 };
                 break;
             case 5 or 6:
                 view.AvailableSlot(view.AvailableIndex) = (ushort)(reader.Byte() & ((2 * size) - 1));
-                view.AvailableIndex = unchecked((ushort)(view.AvailableIndex + 1));
+                RingView.Advance(ref view.AvailableIndex);
                 break;
             default:
                 switch (reader.Below(4))
                 {
-                    case 0: view.AvailableIndex = (ushort)reader.Wild(); break;
+                    case 0: view.AvailableIndex = reader.WildShort(); break;
                     case 1: view.UsedEvent = unchecked((ushort)(view.UsedIndex + reader.Byte() - 8)); break;
-                    case 2: view.AvailableFlags = (ushort)reader.Wild(); break;
-                    default: view.AvailableSlot(reader.Byte()) = (ushort)reader.Wild(); break;
+                    case 2: view.AvailableFlags = reader.WildShort(); break;
+                    default: view.AvailableSlot(reader.Byte()) = reader.WildShort(); break;
                 }
 
                 break;
@@ -84,7 +84,7 @@ internal static class RingWriter
         }
 
         view.AvailableSlot(view.AvailableIndex) = (ushort)head;
-        view.AvailableIndex = unchecked((ushort)(view.AvailableIndex + 1));
+        RingView.Advance(ref view.AvailableIndex);
     }
 
     private static int Tables(ref FuzzReader reader, Span<VirtqDescriptor> table)

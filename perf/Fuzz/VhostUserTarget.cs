@@ -142,7 +142,7 @@ internal sealed class VhostUserTarget : IFuzzTarget
         FuzzFinding.Require(
             header.Size == bytes.Length - VhostUserHeader.SizeInBytes && (header.Flags & VhostUserLimits.VersionMask) == VhostUserLimits.Version,
             $"a message of {header.Size} bytes in {bytes.Length}, flags {header.Flags:x}");
-        _map.Note(3, (int)(header.Request * 2) + (bytes.Length > 20 ? 1 : 0));
+        _map.Note(3, unchecked((int)(header.Request * 2) + (bytes.Length > 20 ? 1 : 0)));
         return Errno.None;
     }
 
@@ -249,7 +249,7 @@ internal sealed class VhostUserTarget : IFuzzTarget
             Addr = GuestBase + (reader.Byte() * Page), Len = (uint)((1 + reader.Below(16)) * (int)Page), Flags = (ushort)(reader.Below(4) == 0 ? reader.Byte() : 2),
         };
         view.AvailableSlot(view.AvailableIndex) = (ushort)head;
-        view.AvailableIndex++;
+        RingView.Advance(ref view.AvailableIndex);
     }
 
     private void Frontend(Socket socket)
@@ -308,9 +308,9 @@ internal sealed class VhostUserTarget : IFuzzTarget
             switch (what % 8)
             {
                 case 0: BitConverter.TryWriteBytes(payload, reader.Wild()); break;
-                case 1: header.Size = (uint)reader.Wild(); break;
-                case 2: header.Flags = (uint)reader.Wild(); break;
-                case 3: header.Request = (uint)reader.Wild(); break;
+                case 1: header.Size = reader.WildWord(); break;
+                case 2: header.Flags = reader.WildWord(); break;
+                case 3: header.Request = reader.WildWord(); break;
                 case 4: files = Files(ref reader); break;
                 case 5: payload = payload[..(reader.Byte() % payload.Length)]; header.Size = (uint)payload.Length; break;
                 case 6: return false;
