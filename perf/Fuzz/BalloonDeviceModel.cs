@@ -22,6 +22,9 @@ internal sealed class BalloonDeviceModel(FuzzMemory memory, RingView[] views)
     /// <summary>Something changed while the device worked: what it does is no longer known.</summary>
     public bool IsLost { get; set; }
 
+    /// <summary>Calls of the last service that dropped something.</summary>
+    public int Calls => _dropped.Count;
+
     public void Begin(BalloonDeviceOptions options, bool countsOnly)
     {
         (_options, _countsOnly) = (options, countsOnly);

@@ -31,7 +31,6 @@ internal sealed class BalloonDeviceTarget : IFuzzTarget, IDiscardPort
     private FuzzMap _map = new();
     private byte[] _surprise = [];
     private int _surprises;
-    private int _calls;
     private bool _isServing;
     private DiscardTotals _outcome;
 
@@ -69,7 +68,7 @@ internal sealed class BalloonDeviceTarget : IFuzzTarget, IDiscardPort
         int kind = reader.Byte();
         _map = map;
         _surprise = [reader.Byte(), reader.Byte(), reader.Byte()];
-        _surprises = _calls = 0;
+        _surprises = 0;
         _outcome = default;
         foreach (RingView view in _views)
         {
@@ -117,7 +116,6 @@ internal sealed class BalloonDeviceTarget : IFuzzTarget, IDiscardPort
         }
 
         _model.Dropped(ranges);
-        _calls++;
         Surprise(128);
         return _outcome;
     }
@@ -248,13 +246,12 @@ internal sealed class BalloonDeviceTarget : IFuzzTarget, IDiscardPort
         bool isLive = (_device.Status & (DeviceStatus.DriverOk | DeviceStatus.NeedsReset)) == DeviceStatus.DriverOk;
         ChainFault expected = _model.Foretell(queue, isLive, _device.Features, _device.ReadConfig(12));
         _isServing = true;
-        _calls = 0;
         bool more = _device.Serve(queue);
         _isServing = false;
         FuzzFinding.Require(!more, "an unbounded service says that there is more");
-        FuzzFinding.Require(isLive || _calls == 0, "a device that is not live has dropped something");
+        FuzzFinding.Require(isLive || _model.Calls == 0, "a device that is not live has dropped something");
         _map.Note(1, (queue * 32) + (int)_device.ChainFault);
-        _map.Note(2, (int)_device.Fault + (Math.Min(_calls, 3) * 16));
+        _map.Note(2, (int)_device.Fault + (Math.Min(_model.Calls, 3) * 16));
         if (isLive && !_model.IsLost)
         {
             FuzzFinding.Require(_device.ChainFault == expected, $"queue {queue}: {_device.ChainFault}, on the ring {expected}");

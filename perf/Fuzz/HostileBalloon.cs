@@ -317,7 +317,7 @@ internal sealed class HostileBalloon : IVirtioTransport, IBalloonLink, IGuestBac
             ranges.Add(new GuestRange((ulong)((uint*)at)[i] << 12, 4096));
         }
 
-        IDiscardPort port = queue == BalloonLimits.ReportingQueue ? _gates.Reports : _gates.Inflates;
+        DiscardGates port = queue == BalloonLimits.ReportingQueue ? _gates.Reports : _gates.Inflates;
         port.Discard([.. ranges]);
     }
 

@@ -35,7 +35,7 @@ internal sealed class VhostUserTarget : IFuzzTarget
     private int _at;
     private int _said;
     private uint _asked;
-    private VhostUserBackend? _backend;
+    private Func<int> _running = static () => 0;
 
     public VhostUserTarget()
     {
@@ -127,7 +127,7 @@ internal sealed class VhostUserTarget : IFuzzTarget
         using SharedGuest guest = new(_os, _os);
         BalloonDevice device = new(new GuestMemory(), ulong.MaxValue, guest, guest, new BalloonDeviceOptions());
         using VhostUserBackend backend = new(socket, device, guest, _os, _clock);
-        _backend = backend;
+        _running = () => backend.RunningRings;
         _os.Speak = SpeakAsFrontend;
         _os.Hear = HearBackend;
         backend.Run();
@@ -167,7 +167,7 @@ internal sealed class VhostUserTarget : IFuzzTarget
             Odd(what % 12, ref reader);
         }
 
-        _map.Note(4, _backend!.RunningRings);
+        _map.Note(4, _running());
         _at += used;
         return true;
     }
