@@ -17,7 +17,7 @@ internal sealed class FuzzCommand : ICommand
     public string Name => "fuzz";
 
     public string Summary =>
-        "rings, messages and devices that lie, against the code that reads them; --target all --seconds 60 (or --rings N of each) --seed 1 --corpus DIR --replay FILE --racing";
+        "rings, messages and devices that lie, against the code that reads them; --target all --seconds 60 --rings N --seed 1 --corpus DIR --replay FILE --racing";
 
     public int Run(Arguments arguments)
     {

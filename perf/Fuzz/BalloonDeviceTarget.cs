@@ -110,7 +110,9 @@ internal sealed class BalloonDeviceTarget : IFuzzTarget, IDiscardPort
         foreach (GuestRange range in ranges)
         {
             bool isWhole = (range.Address | range.Bytes) % Page == 0 && range.Bytes != 0;
-            FuzzFinding.Require(isWhole && range.Address < ArenaPages * Page && range.Bytes <= (ArenaPages * Page) - range.Address, $"{range} is not the guest's to drop");
+            FuzzFinding.Require(
+                isWhole && range.Address < ArenaPages * Page && range.Bytes <= (ArenaPages * Page) - range.Address,
+                $"{range} is not the guest's to drop");
             FuzzFinding.Require(range.Address > end || end == 0, $"{range} is not joined to what is before it");
             end = range.End;
         }

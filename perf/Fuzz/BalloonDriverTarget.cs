@@ -48,6 +48,11 @@ internal sealed class BalloonDriverTarget : IFuzzTarget
 
     public void Renew()
     {
+        if (_balloon is not null)
+        {
+            _balloon.Behaves = true;
+        }
+
         _arena?.Dispose();
         _arena = null;
         _rings = 0;
@@ -264,6 +269,8 @@ internal sealed class BalloonDriverTarget : IFuzzTarget
     {
         ArenaStatistics now = _arena!.GetStatistics();
         long sum = now.UnreachedBytes + now.ThreadPagesBytes + now.RawBytes + now.TreatedBytes;
-        FuzzFinding.Require(now.AllocatedBytes == 0 && sum == (long)ArenaBytes, $"{(long)ArenaBytes - sum} bytes have no owner, {now.AllocatedBytes} a user although all are gone");
+        FuzzFinding.Require(
+            now.AllocatedBytes == 0 && sum == (long)ArenaBytes,
+            $"{(long)ArenaBytes - sum} bytes have no owner, {now.AllocatedBytes} a user although all are gone");
     }
 }

@@ -282,7 +282,8 @@ internal sealed class DriverQueueTarget : IRacingTarget
         int length = reader.Byte();
         _view.UsedSlot(_view.UsedIndex) = new VirtqUsedElement
         {
-            Id = IsRacing ? (uint)(which & (_view.Size - 1)) : head, Len = length < 192 ? (uint)Math.Min((ulong)length, writable) : unchecked((uint)(writable + (ulong)(length - 194))),
+            Id = IsRacing ? (uint)(which & (_view.Size - 1)) : head,
+            Len = length < 192 ? (uint)Math.Min((ulong)length, writable) : unchecked((uint)(writable + (ulong)(length - 194))),
         };
         RingView.Advance(ref _view.UsedIndex);
     }

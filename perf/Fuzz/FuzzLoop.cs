@@ -102,9 +102,9 @@ internal sealed class FuzzLoop
     /// <summary>Plays inputs as one life; what was wrong, or null.</summary>
     public static string? Replay(IFuzzTarget target, IEnumerable<byte[]> inputs, FuzzMap map)
     {
-        target.Renew();
         try
         {
+            target.Renew();
             foreach (byte[] input in inputs)
             {
                 map.Begin();

@@ -217,7 +217,13 @@ internal sealed class HostileBalloon : IVirtioTransport, IBalloonLink, IGuestBac
 
     private void Do(int what, ref FuzzReader reader)
     {
-        int queue = reader.Below(8) switch { < 4 => BalloonLimits.ReportingQueue, 4 or 5 => BalloonLimits.InflateQueue, 6 => BalloonLimits.DeflateQueue, _ => BalloonLimits.StatsQueue };
+        int queue = reader.Below(8) switch
+        {
+            < 4 => BalloonLimits.ReportingQueue,
+            4 or 5 => BalloonLimits.InflateQueue,
+            6 => BalloonLimits.DeflateQueue,
+            _ => BalloonLimits.StatsQueue,
+        };
         RingView? view = _queues[queue].View;
         switch (what)
         {

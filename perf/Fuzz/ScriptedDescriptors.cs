@@ -220,7 +220,9 @@ internal sealed class ScriptedDescriptors : NoOperatingSystem, IDescriptors
     public override Errno MapShared(int fd, ulong offset, nuint bytes, MemoryProtection protection, nint at, out nint address)
     {
         FuzzFinding.Require(KindOf(fd) == FileKind.Memory, "a file that can shrink is mapped");
-        FuzzFinding.Require(offset < _memory.Bytes && bytes <= _memory.Bytes - offset && bytes != 0, $"0x{bytes:x} bytes at 0x{offset:x} are mapped beyond the file's end");
+        FuzzFinding.Require(
+            offset < _memory.Bytes && bytes <= _memory.Bytes - offset && bytes != 0,
+            $"0x{bytes:x} bytes at 0x{offset:x} are mapped beyond the file's end");
         address = _memory.Product + (nint)offset;
         (nuint mapped, int times) = _mapped.GetValueOrDefault(address);
         _mapped[address] = (times == 0 ? bytes : mapped, times + 1);
