@@ -34,6 +34,7 @@ internal static class Program
         new TraceCommand(),
         new StressCommand(),
         new ConfineCommand(),
+        new FuzzCommand(),
         new WatchCommand(),
     ];
 
