@@ -94,7 +94,7 @@ internal sealed class StressRound(StressPlan plan)
     {
         ArenaStatistics s = shared.Arena.GetStatistics();
         long sum = s.UnreachedBytes + s.AllocatedBytes + s.ThreadPagesBytes + s.RawBytes + s.TreatedBytes + s.InReactorBytes + s.IsolatedBytes
-            + s.InflatedBytes + s.QuarantinedBytes;
+            + s.InflatedBytes + s.QuarantinedBytes + s.HeldBackBytes;
         if (s.AllocatedBytes != held)
         {
             shared.Report($"{when}: the threads hold {held} bytes, the arena says {s.AllocatedBytes}");

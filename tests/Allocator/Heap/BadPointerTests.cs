@@ -76,6 +76,8 @@ public sealed class BadPointerTests
         probe.Free(blocks[..50]);
         Assert.All(blocks[..50], block => Assert.Throws<ArgumentException>(nameof(block), () => probe.Free(block)));
         probe.Free(blocks[50..]);
+        Assert.All(blocks, block => Assert.Throws<ArgumentException>(nameof(block), () => probe.Free(block)));
+        probe.Heap.Trim();
         Assert.Equal(0, probe.ArenaAllocated);
         Assert.All(blocks, block => Assert.Throws<ArgumentException>(nameof(block), () => probe.Free(block)));
     }
