@@ -26,7 +26,7 @@ internal sealed class ArenaMemory : IDisposable
     public const nuint PagesGuard = 2 << 20;
 
     /// <summary>The same of metadata and ring.</summary>
-    private const nuint DataGuard = 64 << 10;
+    public const nuint DataGuard = 64 << 10;
 
     private readonly IOperatingSystem _os;
     private readonly nint _metadata;

@@ -34,7 +34,6 @@ internal sealed class ArenaMeter
         Bytes("isolated", "Free in isolated pageblocks.", static s => s.IsolatedBytes);
         Bytes("inflated", "Held by the balloon.", static s => s.InflatedBytes);
         Bytes("quarantined", "Held back because a lost device may still touch it.", static s => s.QuarantinedBytes);
-        Bytes("held_back", "Freed, and held back by debug mode.", static s => s.HeldBackBytes);
         Bytes("fall_back", "Outside the arena and its cap, where the policy at the cap is to fall back.", static s => s.FallBackBytes);
         Bytes("metadata", "Resident bookkeeping.", static s => s.MetadataBytes);
         Bytes("resident", "Upper bound of resident memory, from the arena's own bookkeeping.", static s => s.ResidentBytes);

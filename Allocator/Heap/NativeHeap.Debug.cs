@@ -58,7 +58,7 @@ public sealed partial class NativeHeap
     /// once. (Blocks given out whole are the arena's to zero.)</summary>
     private unsafe void ZeroFreed(void* block, nuint from, nuint to)
     {
-        if (_arena.ZeroesFreed)
+        if (_arena.ZeroesFreed && to > from)
         {
             // Sound: the bytes lie in the block, and its user needs them no more.
             NativeMemory.Clear((byte*)block + from, to - from);

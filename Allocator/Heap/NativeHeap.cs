@@ -151,6 +151,7 @@ public sealed partial class NativeHeap : IDisposable
 
             if (TryResizeWhole(block, bytes))
             {
+                ZeroFreed(block, bytes, Math.Min(usable, UsableSize(block))); // in its last page
                 return block;
             }
         }
