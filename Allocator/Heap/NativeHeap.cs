@@ -132,6 +132,7 @@ public sealed partial class NativeHeap : IDisposable
     /// <returns>The block; the bytes up to the lesser of both sizes are as before.</returns>
     /// <exception cref="ArgumentException">It is no block of this heap. Nothing changes.</exception>
     /// <exception cref="OutOfMemoryException">The arena has nothing left. The old block is as it was.</exception>
+    /// <exception cref="InvalidOperationException">As <see cref="Free"/>; the old block is freed, and there is no new one.</exception>
     /// <exception cref="ObjectDisposedException">The heap was disposed.</exception>
     public unsafe void* Reallocate(void* block, nuint bytes)
     {
@@ -159,7 +160,16 @@ public sealed partial class NativeHeap : IDisposable
         void* moved = Allocate(bytes);
         // Sound: both are blocks of at least so many bytes, and they are not the same.
         NativeMemory.Copy(block, moved, Math.Min(usable, bytes));
-        Free(block);
+        try
+        {
+            Free(block);
+        }
+        catch
+        {
+            Free(moved); // nobody will ever hear of it
+            throw;
+        }
+
         return moved;
     }
 

@@ -119,6 +119,23 @@ public sealed class BadPointerTests
         probe.Free(whole);
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void To_reallocate_what_was_freed_throws_and_takes_nothing(bool checks)
+    {
+        using HeapProbe probe = new(64, o => o.DebugChecks = checks);
+        nint block = probe.Take(100);
+        probe.Take(3000);
+        probe.Free(block);
+        string before = Figures(probe);
+        long allocated = probe.Heap.GetStatistics().AllocatedBytes;
+        Assert.Throws<ArgumentException>(nameof(block), () => probe.Resize(block, 3000));
+        Assert.Equal(allocated, probe.Heap.GetStatistics().AllocatedBytes);
+        Assert.True(!checks || before == Figures(probe), Figures(probe));
+        probe.Verify();
+    }
+
     [Fact]
     public void Null_is_freed_without_effect_and_has_no_size()
     {

@@ -227,6 +227,20 @@ public sealed class ZeroOnFreeTests
         probe.Arena.Verify();
     }
 
+    /// <summary>Debug mode holds back, and a write that it finds must not be what the next user reads.</summary>
+    [Fact]
+    public unsafe void What_is_written_into_a_freed_block_while_it_is_held_back_is_zero_again_when_it_leaves()
+    {
+        using ArenaProbe probe = Zeroing(8, o => o.DebugChecks = true);
+        uint block = probe.Take(2);
+        probe.Free(block);
+        UserMemory.Poke((nint)probe.AddressOf(block) + 9, Secret);
+        Assert.Throws<InvalidOperationException>(probe.Arena.Trim);
+        Marked(probe);
+        Assert.Equal(block, probe.Take(2, MigrateType.Unmovable, AllocationFlags.Zeroed));
+        Vanished(probe, block, 4);
+    }
+
     [Fact]
     public unsafe void No_thread_ever_sees_what_another_has_freed()
     {
