@@ -87,7 +87,7 @@ public sealed partial class PageArena
     private bool DrainQuarantine(bool all)
     {
         bool any = false;
-        while (Debug?.Quarantine is BlockQuarantine quarantine && quarantine.TryTakeOldest(all, out HeldBlock oldest))
+        while (Debug?.Quarantine is BlockQuarantine quarantine && quarantine.TryTakeOldest(all, closed: IsDisposed, out HeldBlock oldest))
         {
             Release(quarantine, oldest);
             any = true;
@@ -98,14 +98,14 @@ public sealed partial class PageArena
 
     private unsafe void Release(BlockQuarantine quarantine, HeldBlock held)
     {
-        // Sound: the block is open again, and nobody else's until FreeNow.
+        // Sound: the block is open again, unless the arena has ended, and nobody else's until FreeNow.
         byte* block = _base + held.Pfn.ByteOffset;
         nuint bytes = (nuint)held.Pages << PageblockLimits.PageShift;
-        long changed = Pattern.FindOther(block, bytes, _fill!.Value);
+        long changed = held.IsGuarded ? -1 : Pattern.FindOther(block, bytes, _fill!.Value);
         if (changed >= 0)
         {
             Tell(held, block, bytes, changed);
-            Pattern.Fill(block, bytes, _fill.Value); // what is called zero, or poisoned, is so
+            Pattern.Fill(block, bytes, _fill!.Value); // what is called zero, or poisoned, is so
         }
 
         FreeNow(_map[held.Pfn], held.Pfn, block, _seldom.ZeroesFreed);

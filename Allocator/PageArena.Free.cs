@@ -270,8 +270,8 @@ public sealed partial class PageArena
             : offset >= SizeBytes ? "it lies outside the arena"
             : (offset & (PageblockLimits.PageSize - 1)) != 0 ? "it is not aligned to a page"
             : Describe(Pfn.FromByteOffset(offset));
-        string message = string.Create(CultureInfo.InvariantCulture, $"0x{(nuint)block:x} is not the head of a live block: {why}. Nothing was freed.") + Debug?.Stacks.Describe((nuint)block);
-        throw new ArgumentException(message, nameof(block));
+        string message = string.Create(CultureInfo.InvariantCulture, $"0x{(nuint)block:x} is not the head of a live block: {why}. Nothing was freed.");
+        throw new ArgumentException(message + Debug?.Stacks.Describe((nuint)block), nameof(block));
     }
 
     private unsafe string Describe(Pfn pfn)

@@ -92,8 +92,9 @@ internal sealed class BlockQuarantine
     /// <summary>The block that has been here longest, opened again; false where none is to go. The caller looks at it, frees it, and calls
     /// <see cref="Forget"/>.</summary>
     /// <param name="all">Whether it goes although there is room.</param>
+    /// <param name="closed">Whether it goes although it cannot be opened: nobody will use it any more.</param>
     /// <param name="oldest">The block.</param>
-    public bool TryTakeOldest(bool all, out HeldBlock oldest)
+    public bool TryTakeOldest(bool all, bool closed, out HeldBlock oldest)
     {
         lock (_lock)
         {
@@ -110,6 +111,11 @@ internal sealed class BlockQuarantine
         if (!oldest.IsGuarded || _os.Protect(AddressOf(oldest), BytesOf(oldest), MemoryProtection.ReadWrite) == Errno.None)
         {
             oldest.IsGuarded = false;
+            return true;
+        }
+
+        if (closed)
+        {
             return true;
         }
 

@@ -122,10 +122,11 @@ internal sealed class HeapDebug
                 _arena.Reports.Add(found);
             }
 
-            if (_live.TryGetValue(block - it.Room, out (nuint Asked, nuint Room) before) && before.Room == it.Room && FindDamage(block - it.Room, before) is string damage)
+            nuint front = block - it.Room;
+            if (_live.TryGetValue(front, out (nuint Asked, nuint Room) before) && before.Room == it.Room && FindDamage(front, before) is string damage)
             {
                 _arena.Reports.Add(damage);
-                CanaryOf(block - it.Room, before.Asked, before.Room).Fill(Canary); // told once
+                CanaryOf(front, before.Asked, before.Room).Fill(Canary); // told once
             }
         }
 

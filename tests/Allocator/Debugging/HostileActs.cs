@@ -14,7 +14,9 @@ namespace LowLevel.Tests.Allocator.Debugging;
 internal static class HostileActs
 {
     /// <summary>The acts, in the order of the table.</summary>
-    public static IReadOnlyList<(string Name, Func<bool, string> Run)> All { get; } =
+    public static IReadOnlyList<(string Name, Func<bool, string> Run)> All { get; } = [.. Frees, .. Uses, .. HeapFrees, .. HeapUses, .. Ends];
+
+    private static (string Name, Func<bool, string> Run)[] Frees =>
     [
         ("frees 0, 1, 4095 or -1", checks => OnArena(checks, p => Each([0, 1, 4095, -1], at => Free(p, at)))),
         ("frees a pointer into a block, aligned to a page or not", checks => OnArena(checks, p =>
@@ -37,6 +39,10 @@ internal static class HostileActs
             Take(p, 2);
             return Free(p, block);
         })),
+    ];
+
+    private static (string Name, Func<bool, string> Run)[] Uses =>
+    [
         ("reads a freed block", checks => OnArena(checks, p => UserMemory.CanRead(Freed(p, Take(p, 2))) ? "not detected" : Fault)),
         ("writes into a freed block", checks => OnArena(checks, p => Write(p, Freed(p, Take(p, 2))))),
         ("the same, where mprotect is refused", checks => OnArena(checks, p => Write(p, Freed(p, Take(p, 2))), refuseProtect: true)),
@@ -56,6 +62,10 @@ internal static class HostileActs
             Each([Take(p, 0) - 1, Address(p) + (nint)p.Arena.SizeBytes], at => Write(p, at)))),
         ("asks for an order, a type or flags that do not exist, or for no bytes", BadArguments),
         ("asks for more than there is", checks => OnArena(checks, p => Each([-1, 1 << 30], bytes => Outcome(p, () => TakeBytes(p, bytes))))),
+    ];
+
+    private static (string Name, Func<bool, string> Run)[] HeapFrees =>
+    [
         ("gives the arena what a heap has", checks => OnHeap(checks, p => Each([p.Take(100_000), p.Take(16) & ~0xffff], at => Free(p.Pages, at)))),
         ("gives a heap what is the arena's", checks => OnHeap(checks, p => Free(p, Take(p.Pages, 2)))),
         ("gives a heap what another heap has", checks => OnHeap(checks, p =>
@@ -87,6 +97,10 @@ internal static class HostileActs
             p.Take(100);
             return Free(p, block);
         })),
+    ];
+
+    private static (string Name, Func<bool, string> Run)[] HeapUses =>
+    [
         ("reallocates a freed object", checks => OnHeap(checks, p =>
         {
             nint block = Freed(p, p.Take(100));
@@ -124,6 +138,10 @@ internal static class HostileActs
             p.Heap.Dispose();
             return Each([0, 1], i => Outcome(p, () => _ = i == 0 ? p.Take(5) : Gone(p, block)));
         })),
+    ];
+
+    private static (string Name, Func<bool, string> Run)[] Ends =>
+    [
         ("disposes an arena whose blocks are in use, and uses and frees them", checks => OnArena(checks, p =>
         {
             nint block = Take(p, 2);

@@ -32,7 +32,8 @@ public sealed class HostileCallerTests
         string[] expected = text[from..to].Split('\n');
         string[] found = table.Split('\n');
         string[] wrong = [.. found.Except(expected).Select(line => "found:    " + line), .. expected.Except(found).Select(line => "SECURITY: " + line)];
-        Assert.True(wrong.Length == 0 && text[from..to] == table, $"run this test with {Rewrite}=1 to rewrite the table, and look at what it says:\n" + string.Join('\n', wrong));
+        string advice = $"run this test with {Rewrite}=1 to rewrite the table, and look at what it says:\n";
+        Assert.True(wrong.Length == 0 && text[from..to] == table, advice + string.Join('\n', wrong));
     }
 
     [Fact]

@@ -215,6 +215,17 @@ public sealed class QuarantineTests
     }
 
     [Fact]
+    public void Dispose_unmaps_what_cannot_be_opened_again()
+    {
+        FaultyOperatingSystem os = new();
+        using ArenaProbe probe = Checked(16, null, os);
+        probe.Free(probe.TakeMany(3, 1));
+        os.FailAlways(SystemCall.Protect, Errno.ENOMEM);
+        probe.Dispose();
+        Assert.True(probe.Arena.IsUnmapped);
+    }
+
+    [Fact]
     public unsafe void A_held_back_block_whose_head_says_something_else_is_found_by_Verify()
     {
         using ArenaProbe probe = Checked(16);

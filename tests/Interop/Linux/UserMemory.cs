@@ -59,7 +59,9 @@ internal static class UserMemory
         from line in File.ReadAllLines("/proc/self/maps")
         let fields = line.Split(' ', StringSplitOptions.RemoveEmptyEntries)
         let ends = fields[0].Split('-')
-        select (nuint.Parse(ends[0], NumberStyles.HexNumber, CultureInfo.InvariantCulture), nuint.Parse(ends[1], NumberStyles.HexNumber, CultureInfo.InvariantCulture), fields[1]);
+        select (Address(ends[0]), Address(ends[1]), fields[1]);
+
+    private static nuint Address(string text) => nuint.Parse(text, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
 
     private static bool WithFile(Func<int, bool> use)
     {
