@@ -171,8 +171,8 @@ public sealed class QuarantineTests
     {
         using ArenaProbe probe = Checked(8, o => (o.CapPolicy, o.CapTimeout, o.QuarantineBytes) = (CapPolicy.Wait, s_patience, 8 << 20));
         uint[] all = probe.TakeMany(2, 10);
-        uint got = 0;
-        Thread waiter = new(() => got = probe.Take(10)) { IsBackground = true };
+        uint? got = null;
+        Thread waiter = new(() => got = probe.TryTake(10)) { IsBackground = true };
         waiter.Start();
         Assert.True(SpinWait.SpinUntil(() => probe.Arena.Budget.HasWaiters, s_patience));
         probe.Free(all[1]);
