@@ -10,12 +10,23 @@ namespace LowLevel.Allocator;
 
 /// <summary>The mappings of one arena: the pages themselves, aligned for the largest block, and beside them the metadata (zones,
 /// pageblock bits, struct pages) and the control pages of the ring. All reserved at once, resident only where touched. Where the
-/// machine refuses to promise that much (overcommit), the reservation is inaccessible and opened in pieces as the zones grow.</summary>
+/// machine refuses to promise that much (overcommit), the reservation is inaccessible and opened in pieces as the zones grow.
+/// <para>Each of the three mappings stands between inaccessible guards of its own, because the kernel puts new mappings right below old ones: a
+/// linear overflow, or underflow, of what users have ends in a fault, and reaches neither metadata nor another arena.</para>
+/// <code>
+/// guard (2 MiB) | pages | guard (2 MiB)      guard (64 KiB) | metadata | guard      guard (64 KiB) | ring | guard
+/// </code></summary>
 internal sealed class ArenaMemory : IDisposable
 {
     private const nuint PieceBytes = 64 << 20;
     private const int PieceShift = 26;
     private const nuint ControlLength = 256 << 10;
+
+    /// <summary>Inaccessible bytes before and behind the pages: a pageblock, so that no huge page of a neighbour's begins in one of ours.</summary>
+    public const nuint PagesGuard = 2 << 20;
+
+    /// <summary>The same of metadata and ring.</summary>
+    public const nuint DataGuard = 64 << 10;
 
     private readonly IOperatingSystem _os;
     private readonly nint _metadata;
@@ -106,9 +117,10 @@ internal sealed class ArenaMemory : IDisposable
 
             Require(errno, "mmap of the arena", bytes);
             // Unreadable metadata would turn a wild pointer into a crash instead of an exception: it stays readable.
-            Require(os.MapAnonymous(plan.Bytes, pieces ? MemoryProtection.Read : MemoryProtection.ReadWrite, out metadata), "mmap of the struct pages", plan.Bytes);
-            Require(os.MapAnonymous(ControlLength, MemoryProtection.ReadWrite, out control), "mmap of the ring", ControlLength);
+            Require(MapGuarded(os, plan.Bytes, out metadata), "mmap of the struct pages", plan.Bytes);
+            Require(MapGuarded(os, ControlLength, out control), "mmap of the ring", ControlLength);
             ArenaMemory memory = new(os, arena, bytes, memfd, plan, metadata, pieces) { Control = control };
+            memory.Close(pieces);
             memory.Prepare(options);
             return memory;
         }
@@ -152,6 +164,20 @@ internal sealed class ArenaMemory : IDisposable
         }
     }
 
+    /// <summary>Everything but the guards becomes accessible: of an arena that is opened in pieces, the struct pages can be read.</summary>
+    private void Close(bool pieces)
+    {
+        if (!pieces)
+        {
+            Require(_os.Protect(Base - (nint)PagesGuard, PagesGuard, MemoryProtection.None), "mprotect of the guard", PagesGuard);
+            Require(_os.Protect(Base + (nint)Bytes, PagesGuard, MemoryProtection.None), "mprotect of the guard", PagesGuard);
+        }
+
+        MemoryProtection readable = pieces ? MemoryProtection.Read : MemoryProtection.ReadWrite;
+        Require(_os.Protect(_metadata, _metadataBytes, readable), "mprotect of the struct pages", _metadataBytes);
+        Require(_os.Protect(Control, ControlLength, MemoryProtection.ReadWrite), "mprotect of the ring", ControlLength);
+    }
+
     private void Prepare(PageArenaOptions options)
     {
         // Advice and names are wishes: a kernel without them runs the arena all the same.
@@ -165,10 +191,16 @@ internal sealed class ArenaMemory : IDisposable
             _os.Advise(Base, Bytes, options.HugePages == HugePages.Advise ? MemoryAdvice.HugePage : MemoryAdvice.NoHugePage);
         }
 
-        if (options.ExcludeFromDumps)
+        if (options.ExcludeFromDumps || options.Isolated)
         {
             // Holds for the whole mapping, opened or not: mprotect in pieces keeps what madvise has said.
             _os.Advise(Base, Bytes, MemoryAdvice.DontDump);
+        }
+
+        if (options.Isolated)
+        {
+            // A child has none of it, whatever it does between fork and exec. That is a promise of the option, not a wish.
+            Require(_os.Advise(Base, Bytes, MemoryAdvice.DontFork), "madvise DONTFORK of the arena", Bytes);
         }
 
         _os.Advise(_metadata, _metadataBytes, MemoryAdvice.NoHugePage);
@@ -196,43 +228,58 @@ internal sealed class ArenaMemory : IDisposable
         return errno;
     }
 
-    /// <summary>mmap gives page alignment; the largest block wants its own size. One block more is asked for, the rests go back.</summary>
+    /// <summary>mmap gives page alignment; the largest block wants its own size. One block more is asked for, and room for the guards; the rests go
+    /// back.</summary>
     private static Errno MapArena(IOperatingSystem os, nuint bytes, MemoryProtection protection, out nint arena)
     {
         nuint align = Order.Max.Bytes;
-        Errno errno = os.MapAnonymous(bytes + align, protection, out nint raw);
+        nuint whole = bytes + align + (2 * PagesGuard);
+        Errno errno = os.MapAnonymous(whole, protection, out nint raw);
         arena = 0;
         if (errno != Errno.None)
         {
             return errno;
         }
 
-        arena = (raw + (nint)align - 1) & ~((nint)align - 1);
-        nuint before = (nuint)(arena - raw);
-        if (before != 0)
+        arena = (raw + (nint)PagesGuard + (nint)align - 1) & ~((nint)align - 1);
+        nint start = arena - (nint)PagesGuard;
+        nint end = arena + (nint)(bytes + PagesGuard);
+        if (start != raw)
         {
-            os.Unmap(raw, before);
+            os.Unmap(raw, (nuint)(start - raw));
         }
 
-        os.Unmap(arena + (nint)bytes, align - before);
+        if (end != raw + (nint)whole)
+        {
+            os.Unmap(end, (nuint)(raw + (nint)whole - end));
+        }
+
         return Errno.None;
+    }
+
+    /// <summary>Inaccessible, with guards at both ends.</summary>
+    private static Errno MapGuarded(IOperatingSystem os, nuint bytes, out nint address)
+    {
+        Errno errno = os.MapAnonymous(bytes + (2 * DataGuard), MemoryProtection.None, out nint raw);
+        address = errno == Errno.None ? raw + (nint)DataGuard : 0;
+        return errno;
     }
 
     private static void Undo(IOperatingSystem os, nint arena, nuint bytes, nint metadata, nuint metadataBytes, nint control, int memfd)
     {
         if (arena != 0)
         {
-            os.Unmap(arena, bytes);
+            os.Unmap(arena - (nint)PagesGuard, bytes + (2 * PagesGuard));
         }
 
         if (metadata != 0)
         {
-            os.Unmap(metadata, metadataBytes);
+            os.Unmap(metadata - (nint)DataGuard, metadataBytes + (2 * DataGuard));
         }
 
         if (control != 0)
         {
-            os.Unmap(control, ControlLength);
+            os.Unmap(control - (nint)DataGuard, ControlLength + (2 * DataGuard));
         }
 
         if (memfd >= 0)

@@ -54,6 +54,7 @@ internal sealed record ArenaPlan
         CheckEnums(options);
         Check(options.CapTimeout >= TimeSpan.FromMilliseconds(1) && options.CapTimeout <= TimeSpan.FromDays(1), "CapTimeout", options.CapTimeout, "1 ms to 1 day");
         CheckName(options.Name);
+        CheckCare(options, cap);
         CheckAeration(options);
         return new ArenaPlan
         {
@@ -101,6 +102,17 @@ internal sealed record ArenaPlan
         Check(Enum.IsDefined(options.Aeration.Context), "Aeration.Context", options.Aeration.Context, "Worker, FreeingThread");
         Check(Enum.IsDefined(options.Aeration.Discard), "Aeration.Discard", options.Aeration.Discard, "DontNeed, Free");
         Check(Enum.IsDefined(options.Aeration.Dialect), "Aeration.Dialect", options.Aeration.Dialect, "Standard, Hints");
+    }
+
+    private static void CheckCare(PageArenaOptions options, ulong cap)
+    {
+        Check(options.QuarantineBytes is not nuint held || held <= cap, "QuarantineBytes", options.QuarantineBytes ?? 0, "0 to CapBytes, or null");
+        bool zeroes = options.ZeroOnFree || options.Isolated;
+        Check(!zeroes || options.PoisonValue is null or 0, "PoisonValue", options.PoisonValue ?? 0, "null or 0 with ZeroOnFree or Isolated, which write zeros");
+        Check(!options.Isolated || options.CapPolicy != CapPolicy.FallBack, "CapPolicy", options.CapPolicy, "Throw or Wait with Isolated: nothing of it lies elsewhere");
+        Check(
+            !options.Isolated || options.Host is null || options.Backing == ArenaBacking.Anonymous, "Backing", options.Backing,
+            "Anonymous with Isolated and a Host: the host would have the memory");
     }
 
     private static void CheckAeration(PageArenaOptions options)

@@ -47,6 +47,9 @@ public sealed record ArenaStatistics
     /// <summary>Held back because a lost device may still touch it.</summary>
     public required long QuarantinedBytes { get; init; }
 
+    /// <summary>Freed, and held back by debug mode (<see cref="PageArenaOptions.DebugChecks"/>); not in <see cref="AllocatedBytes"/>.</summary>
+    public required long HeldBackBytes { get; init; }
+
     /// <summary>Outside the arena and its cap, under <see cref="CapPolicy.FallBack"/>; not in <see cref="AllocatedBytes"/>.</summary>
     public required long FallBackBytes { get; init; }
 
@@ -57,7 +60,7 @@ public sealed record ArenaStatistics
     /// <see cref="PageArena.Verify"/> reads every struct page, which makes the kernel map a page of zeros and call it resident.</summary>
     public required long MetadataBytes { get; init; }
 
-    /// <summary>What may be resident: allocated, in threads' pages, raw, in the reactor, quarantined, and the metadata. From the arena's own
+    /// <summary>What may be resident: allocated, in threads' pages, raw, in the reactor, quarantined, held back, and the metadata. From the arena's own
     /// bookkeeping, so it costs nothing, and an upper bound: memory that was handed out and not touched yet counts.</summary>
     public required long ResidentBytes { get; init; }
 

@@ -15,6 +15,7 @@ internal sealed class OutsideBlocks
     private readonly IOperatingSystem _os;
     private readonly HugePages _hugePages;
     private readonly bool _excludeFromDumps;
+    private readonly bool _zeroOnFree;
     private readonly string _name;
     private readonly Lock _lock = new();
     private readonly Dictionary<nuint, nuint> _blocks = [];
@@ -27,6 +28,7 @@ internal sealed class OutsideBlocks
         _os = os;
         _hugePages = options.HugePages;
         _excludeFromDumps = options.ExcludeFromDumps;
+        _zeroOnFree = options.ZeroOnFree;
         _name = options.Name + "-out";
     }
 
@@ -91,7 +93,7 @@ internal sealed class OutsideBlocks
     }
 
     /// <summary>Unmaps a block; false where it is none (any more).</summary>
-    public bool TryFree(nuint block)
+    public unsafe bool TryFree(nuint block)
     {
         if (Volatile.Read(ref _count) == 0)
         {
@@ -109,6 +111,12 @@ internal sealed class OutsideBlocks
 
             _bytes -= bytes;
             _count--;
+        }
+
+        if (_zeroOnFree)
+        {
+            // The kernel clears it before anybody else has it; until then it would lie about as it was.
+            Pattern.Fill((void*)block, bytes, 0);
         }
 
         Unmap(block, bytes);

@@ -139,7 +139,7 @@ public sealed partial class PageArena
         failure = null;
         if ((flags & AllocationFlags.Populate) != 0 && Populate(block, bytes) is Errno errno and not Errno.None)
         {
-            FreePages(block);
+            FreeUnused(block);
             block = null;
             failure = $"MADV_POPULATE_WRITE failed: {errno}; ";
             return false;

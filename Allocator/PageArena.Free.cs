@@ -16,6 +16,7 @@ public sealed partial class PageArena
     /// <exception cref="ArgumentException">It is not the head of a live block of this arena: foreign, interior, misaligned, null, or
     /// freed already. Nothing changes. (Two threads that free one block at the same instant are told apart only with
     /// <see cref="PageArenaOptions.DebugChecks"/>.)</exception>
+    /// <exception cref="InvalidOperationException">Debug mode has found that some other block was misused. This one is freed.</exception>
     public unsafe void FreePages(void* block)
     {
         ThreadPagesData* mine = ThreadPages.Mine; // first: it may be a call, and what lives across a call costs a push and a pop
@@ -49,32 +50,73 @@ public sealed partial class PageArena
     [MethodImpl(MethodImplOptions.NoInlining)]
     private unsafe void FreeSlow(void* block)
     {
+        FreeWiped(block);
+        Debug?.Reports.ThrowIfAny();
+    }
+
+    /// <summary>Writes over the block what the options want, and frees it, or holds it back.</summary>
+    private unsafe void FreeWiped(void* block)
+    {
         if (!TryFindBlock(block, out Pfn pfn, out Page* head))
         {
-            if (_atCap.Outside.TryFree((nuint)block))
-            {
-                return;
-            }
+            FreeOutside(block);
+            return;
+        }
 
+        if (Debug is ArenaDebug debug && TryHoldBack(debug, head, pfn, block))
+        {
+            return;
+        }
+
+        if (_fill is uint value)
+        {
+            Pattern.Fill(block, (nuint)PageMap.PagesOf(head) << PageblockLimits.PageShift, value);
+        }
+
+        FreeNow(head, pfn, block, _seldom.ZeroesFreed);
+    }
+
+    private unsafe void FreeOutside(void* block)
+    {
+        if (!_seldom.Outside.TryFree((nuint)block))
+        {
             ThrowNotABlock(block);
         }
 
-        if (_poison is uint value)
-        {
-            Fill(block, (nuint)PageMap.PagesOf(head) << PageblockLimits.PageShift, value);
-        }
+        Debug?.Stacks.Freed((nuint)block);
+    }
 
-        // No pin: the block that is being freed keeps the mappings until its budget is released, the last thing done with them.
+    /// <summary>Gives back a block that no user has had: nothing is written to it, which might be what has failed.</summary>
+    private unsafe void FreeUnused(void* block)
+    {
+        if (TryFindBlock(block, out Pfn pfn, out Page* head))
+        {
+            FreeNow(head, pfn, block, zero: false);
+        }
+        else
+        {
+            FreeOutside(block);
+        }
+    }
+
+    /// <summary>To the thread's stack or the zone. No pin: the block that is being freed keeps the mappings until its budget is released, the last
+    /// thing done with them.</summary>
+    /// <param name="head">Its struct page.</param>
+    /// <param name="pfn">Its first page.</param>
+    /// <param name="block">Its first byte.</param>
+    /// <param name="zero">Whether it reads zero.</param>
+    private unsafe void FreeNow(Page* head, Pfn pfn, void* block, bool zero)
+    {
         if (head->Private == Zone.RangeOrder)
         {
-            FreeRange(head, pfn, block);
+            FreeRange(head, pfn, block, zero);
             return;
         }
 
         ThreadPages? mine = _usesThreadPages && !IsDisposed ? _threads.GetOrCreate() : null;
-        if (mine is null || !TryKeep(mine, head, pfn, block, out Zone? signalled))
+        if (mine is null || !TryKeep(mine, head, pfn, block, zero, out Zone? signalled))
         {
-            signalled = FreeToZone(head, pfn, block);
+            signalled = FreeToZone(head, pfn, block, zero);
         }
 
         if (signalled is not null)
@@ -85,8 +127,10 @@ public sealed partial class PageArena
         ZoneWaits.Tell();
     }
 
+    private BlockMarks MarksOfFreed(bool zero) => new(Treated: false, zero, Epoch);
+
     /// <summary>Puts the block on the thread's stack; a full stack first makes room.</summary>
-    private unsafe bool TryKeep(ThreadPages mine, Page* head, Pfn pfn, void* block, out Zone? signalled)
+    private unsafe bool TryKeep(ThreadPages mine, Page* head, Pfn pfn, void* block, bool zero, out Zone? signalled)
     {
         signalled = null;
         if (!mine.TryEnter())
@@ -102,7 +146,7 @@ public sealed partial class PageArena
             return false;
         }
 
-        if (!Claim(head, ThreadPages.CachedState))
+        if (!Claim(head, zero ? ThreadPages.CachedZeroState : ThreadPages.CachedState))
         {
             mine.Exit();
             ThrowNotABlock(block);
@@ -123,14 +167,14 @@ public sealed partial class PageArena
         return true;
     }
 
-    private unsafe Zone? FreeToZone(Page* head, Pfn pfn, void* block)
+    private unsafe Zone? FreeToZone(Page* head, Pfn pfn, void* block, bool zero)
     {
         Zone zone = ZoneOf(pfn);
         zone.Enter();
         if (head->Private == Zone.RangeOrder)
         {
             zone.ExitQuietly(); // it has become a range since the caller looked, see IsolatePageblock
-            FreeRange(head, pfn, block);
+            FreeRange(head, pfn, block, zero);
             return null;
         }
 
@@ -141,7 +185,7 @@ public sealed partial class PageArena
         }
 
         Order order = new((int)head->Private);
-        zone.FreeLocked(pfn, order, Map.TypeOf(pfn), BlockMarks.Raw(Epoch));
+        zone.FreeLocked(pfn, order, Map.TypeOf(pfn), MarksOfFreed(zero));
         Zone? signalled = zone.Exit() ? zone : null;
         Budget.Release(order.Pages);
         return signalled;
@@ -149,7 +193,7 @@ public sealed partial class PageArena
 
     /// <summary>Frees a range piece by piece, a lock hold each. Locked says meanwhile that it is on its way: of two threads that free it
     /// one gets through, whoever comes while pieces of it are free already.</summary>
-    private unsafe void FreeRange(Page* head, Pfn pfn, void* block)
+    private unsafe void FreeRange(Page* head, Pfn pfn, void* block, bool zero)
     {
         Zone zone = ZoneOf(pfn);
         zone.Enter();
@@ -169,7 +213,7 @@ public sealed partial class PageArena
         do
         {
             zone.Enter();
-            uint freed = zone.ShrinkRangeLocked(pfn, 0, BlockMarks.Raw(Epoch));
+            uint freed = zone.ShrinkRangeLocked(pfn, 0, MarksOfFreed(zero));
             done = head->State != PageState.User;
             bool signalled = zone.Exit();
             Budget.Release(freed);
@@ -217,14 +261,6 @@ public sealed partial class PageArena
         return true;
     }
 
-    private static unsafe void Fill(void* block, nuint bytes, uint value)
-    {
-        for (nuint done = 0; done < bytes; done += PageblockLimits.PageSize)
-        {
-            new Span<uint>((byte*)block + done, PageblockLimits.PageSize / sizeof(uint)).Fill(value);
-        }
-    }
-
     [DoesNotReturn]
     private unsafe void ThrowNotABlock(void* block)
     {
@@ -235,7 +271,7 @@ public sealed partial class PageArena
             : (offset & (PageblockLimits.PageSize - 1)) != 0 ? "it is not aligned to a page"
             : Describe(Pfn.FromByteOffset(offset));
         string message = string.Create(CultureInfo.InvariantCulture, $"0x{(nuint)block:x} is not the head of a live block: {why}. Nothing was freed.");
-        throw new ArgumentException(message, nameof(block));
+        throw new ArgumentException(message + Debug?.Stacks.Describe((nuint)block), nameof(block));
     }
 
     private unsafe string Describe(Pfn pfn)
@@ -246,6 +282,7 @@ public sealed partial class PageArena
         {
             0 => "it is inside a block, or was never allocated",
             PageState.Heap => "a heap has it",
+            PageState.User when IsHeldBack(pfn) => "it is free already (held back)",
             PageState.User => "another thread freed it at the same instant",
             _ when type.IsBuddy => "it is free already",
             _ when type.IsCached => "it is free already (in a thread's pages)",

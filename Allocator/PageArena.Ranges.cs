@@ -95,7 +95,7 @@ public sealed partial class PageArena
             if (round > 0)
             {
                 _ = round == 1
-                    ? _threads.DrainAll() | Unreserve(MigrateType.Unmovable) | MergeApart()
+                    ? DrainQuarantine(all: true) | _threads.DrainAll() | Unreserve(MigrateType.Unmovable) | MergeApart()
                     : (flags & AllocationFlags.Atomic) == 0 && Aerator.WaitForReactor();
             }
 

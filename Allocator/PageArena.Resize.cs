@@ -69,17 +69,17 @@ public sealed partial class PageArena
 
     private unsafe void Shorten(Zone zone, Pfn pfn, ulong keep)
     {
-        if (_poison is uint value)
+        if (_fill is uint value)
         {
             ulong start = pfn.ByteOffset + (keep << PageblockLimits.PageShift);
-            Fill(_base + start, (nuint)(pfn.ByteOffset + (Held(pfn) << PageblockLimits.PageShift) - start), value);
+            Pattern.Fill(_base + start, (nuint)(pfn.ByteOffset + (Held(pfn) << PageblockLimits.PageShift) - start), value);
         }
 
         uint freed;
         do
         {
             zone.Enter();
-            freed = zone.ShrinkRangeLocked(pfn, keep, BlockMarks.Raw(Epoch));
+            freed = zone.ShrinkRangeLocked(pfn, keep, MarksOfFreed(_seldom.ZeroesFreed));
             bool signalled = zone.Exit();
             Budget.Release(freed);
             if (signalled)

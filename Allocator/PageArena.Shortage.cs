@@ -12,7 +12,7 @@ namespace LowLevel.Allocator;
 public sealed partial class PageArena
 {
     /// <summary>The blocks that are not in the arena.</summary>
-    internal OutsideBlocks Outside => _atCap.Outside;
+    internal OutsideBlocks Outside => _seldom.Outside;
 
     /// <summary>Whether a block is one of the arena's own, with a struct page. Not so under <see cref="CapPolicy.FallBack"/>.</summary>
     internal unsafe bool Contains(void* block) => unchecked((nuint)block - (nuint)_base) < SizeBytes;
@@ -24,16 +24,16 @@ public sealed partial class PageArena
         if (TryTake(demand, out Pfn pfn, out bool zero, out failure))
         {
             block = _base + pfn.ByteOffset;
-            return Furnish(ref block, bytes, demand.Flags, zero, out failure);
+            return FurnishNew(ref block, bytes, demand.Flags, zero, out failure);
         }
 
         block = null;
-        if (_atCap.Policy == CapPolicy.FallBack)
+        if (_seldom.Policy == CapPolicy.FallBack)
         {
-            if (_atCap.Outside.TryAllocate(bytes, demand.Alignment, out nuint outside, out Errno errno))
+            if (_seldom.Outside.TryAllocate(bytes, demand.Alignment, out nuint outside, out Errno errno))
             {
                 block = (void*)outside;
-                return Furnish(ref block, bytes, demand.Flags, zero: true, out failure);
+                return FurnishNew(ref block, bytes, demand.Flags, zero: true, out failure);
             }
 
             failure = $"mmap outside of the arena failed: {errno}; ";
@@ -47,10 +47,21 @@ public sealed partial class PageArena
         return false;
     }
 
+    private unsafe bool FurnishNew(ref void* block, nuint bytes, AllocationFlags flags, bool zero, out string? failure)
+    {
+        bool done = Furnish(ref block, bytes, flags, zero, out failure);
+        if (done)
+        {
+            GivenOut(block);
+        }
+
+        return done;
+    }
+
     private bool TryTake(in Demand demand, out Pfn pfn, out bool zero, out string? failure)
     {
         failure = null;
-        bool mayWait = _atCap.Policy == CapPolicy.Wait && (demand.Flags & AllocationFlags.Atomic) == 0;
+        bool mayWait = _seldom.Policy == CapPolicy.Wait && (demand.Flags & AllocationFlags.Atomic) == 0;
         return TryTakeNow(demand, out pfn, out zero) || (mayWait && TryTakeInTurn(demand, out pfn, out zero, out failure));
     }
 
@@ -80,7 +91,7 @@ public sealed partial class PageArena
             return false;
         }
 
-        CapWaiter waiter = Budget.Enlist(demand.LeastPages, default, _atCap.Clock, _atCap.Timeout);
+        CapWaiter waiter = Budget.Enlist(demand.LeastPages, default, _seldom.Clock, _seldom.Timeout);
         try
         {
             _threads.Shut();
@@ -109,8 +120,8 @@ public sealed partial class PageArena
         return false;
     }
 
-    /// <summary>Before failing (in this order, each followed by another try): what the threads keep, what the balloon holds, the
-    /// reserve for atomic requests, what the reactor holds. An atomic request never waits for the reactor.</summary>
+    /// <summary>Before failing (in this order, each followed by another try): what debug mode holds back and what the threads keep, what the
+    /// balloon holds, the reserve for atomic requests, what the reactor holds. An atomic request never waits for the reactor.</summary>
     private bool TryTakeAfterReclaim(Order order, MigrateType type, AllocationFlags flags, out Pfn pfn, out BlockMarks marks)
     {
         bool atomic = (flags & AllocationFlags.Atomic) != 0;
@@ -120,7 +131,7 @@ public sealed partial class PageArena
         {
             bool worthATry = step switch
             {
-                0 => _threads.DrainAll() || true, // somebody may have freed meanwhile, and a first try has taken whole pageblocks only
+                0 => DrainQuarantine(all: true) | _threads.DrainAll() || true, // somebody may have freed meanwhile, and a first try has taken whole pageblocks only
                 1 => Aerator.TryDeflate(),
                 2 => Unreserve(type) | MergeApart(),
                 _ => !atomic && Aerator.WaitForReactor(),
@@ -219,8 +230,8 @@ public sealed partial class PageArena
         return text.ToString();
     }
 
-    /// <summary>What becomes of an allocation that finds nothing.</summary>
-    private sealed record AtCap(CapPolicy Policy, TimeSpan Timeout, TimeProvider Clock, OutsideBlocks Outside);
+    /// <summary>What only the slow path asks for: what becomes of an allocation that finds nothing, and of what is freed.</summary>
+    private sealed record Seldom(CapPolicy Policy, TimeSpan Timeout, TimeProvider Clock, OutsideBlocks Outside, bool ZeroesFreed, ArenaDebug? Debug);
 
     /// <summary>What an allocation asks for.</summary>
     /// <param name="Pages">2^order for a block, any number for a range.</param>

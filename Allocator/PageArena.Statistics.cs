@@ -39,7 +39,8 @@ public sealed partial class PageArena
     /// <summary>Recomputes every invariant from the struct pages and lists: who owns which page, counters against lists, membranes, merged
     /// buddies. Freezes the threads' pages and takes the zone locks meanwhile, so it is for tests and for doubt, not for a busy service:
     /// it looks at each struct page that was ever reached.</summary>
-    /// <exception cref="InvalidOperationException">An equation does not hold; the message has the equation and its values.</exception>
+    /// <exception cref="InvalidOperationException">An equation does not hold; the message has the equation and its values. Or debug mode
+    /// (<see cref="PageArenaOptions.DebugChecks"/>), which looks at what it holds back as well, has found something.</exception>
     /// <exception cref="ObjectDisposedException">The arena was disposed.</exception>
     public void Verify()
     {
@@ -47,6 +48,8 @@ public sealed partial class PageArena
         try
         {
             _threads.WhileFrozen(VerifyFrozen);
+            CheckQuarantine();
+            Debug?.Reports.ThrowIfAny();
         }
         finally
         {
@@ -102,9 +105,10 @@ public sealed partial class PageArena
             isolatedDropped += isolatedTreated;
         }
 
-        (long outsideBytes, long outsideBlocks) = _atCap.Outside.Count();
+        (long outsideBytes, long outsideBlocks) = _seldom.Outside.Count();
         long cached = _threads.Pages;
-        long taken = (long)Budget.TakenPages - (long)inflated - cached;
+        ulong heldBack = HeldBackPages;
+        long taken = (long)Budget.TakenPages - (long)inflated - cached - (long)heldBack;
         List<FreeBlocks> blocks = [];
         foreach (((int order, MigrateType type), (long rawBlocks, long treatedBlocks)) in free)
         {
@@ -112,7 +116,7 @@ public sealed partial class PageArena
         }
 
         metadata += _threads.MetadataBytes;
-        ulong held = raw + reactor + quarantined + isolated - isolatedDropped;
+        ulong held = raw + reactor + quarantined + heldBack + isolated - isolatedDropped;
         blocks.Sort(static (a, b) => (b.Order, a.Type).CompareTo((a.Order, b.Type)));
         return new ArenaStatistics
         {
@@ -127,6 +131,7 @@ public sealed partial class PageArena
             IsolatedBytes = Bytes(isolated),
             InflatedBytes = Bytes(inflated),
             QuarantinedBytes = Bytes(quarantined),
+            HeldBackBytes = Bytes(heldBack),
             MetadataBytes = metadata,
             ResidentBytes = Bytes(held) + ((Math.Max(0, taken) + cached) << PageblockLimits.PageShift) + metadata,
             FallBackBytes = outsideBytes,

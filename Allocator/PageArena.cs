@@ -9,7 +9,8 @@ namespace LowLevel.Allocator;
 
 /// <summary>A large piece of off-heap memory, run like the Linux kernel runs RAM: blocks of 4 KiB to 4 MiB from a buddy allocator,
 /// ranges above. What is freed and rests goes back to the operating system by itself (see <see cref="AerationOptions.Delay"/>).
-/// <para>All members may be called from any thread. Memory that a block's user still touches after freeing it is not protected.
+/// <para>All members may be called from any thread. Memory that a block's user still touches after freeing it is not protected, but with
+/// <see cref="PageArenaOptions.DebugChecks"/>.
 /// An arena lives until it is disposed and its last block has come back.</para></summary>
 public sealed partial class PageArena : IDisposable
 {
@@ -21,8 +22,8 @@ public sealed partial class PageArena : IDisposable
     private readonly ThreadPagesRegistry _threads;
     private readonly bool _usesThreadPages;
     private readonly bool _checks;
-    private readonly uint? _poison;
-    private readonly AtCap _atCap; // one reference: what the fast path reads stays within short offsets
+    private readonly uint? _fill; // what is written over each word of freed memory
+    private readonly Seldom _seldom; // one reference: what the fast path reads stays within short offsets
     private readonly int _quickGate; // the arena's number; -1, which no gate holds, where every block takes the slow path
     private readonly unsafe byte* _base;
     private readonly PageMap _map;
@@ -45,11 +46,13 @@ public sealed partial class PageArena : IDisposable
         _zonePages = plan.Zones[0].Pages;
         _usesThreadPages = options.ThreadPages;
         _checks = options.DebugChecks;
-        _poison = options.PoisonValue;
-        _quickGate = _checks || _poison is not null ? -1 : Id;
+        bool zeroes = options.ZeroOnFree || options.Isolated;
+        _fill = options.PoisonValue ?? (zeroes ? 0 : _checks ? Pattern.Freed : null);
+        _quickGate = _checks || _fill is not null ? -1 : Id;
         ulong bound = plan.CapFollowsLimit ? plan.Bytes >> PageblockLimits.PageShift : plan.CapPages;
         Budget = new Budget(bound, plan.CapPages, plan.Marks) { Emptied = EndIfEmpty };
-        _atCap = new AtCap(options.CapPolicy, options.CapTimeout, options.Aeration.Clock, new OutsideBlocks(os, options));
+        ArenaDebug? debug = _checks ? new ArenaDebug(os, _memory.Base, plan, options.QuarantineBytes) : null;
+        _seldom = new Seldom(options.CapPolicy, options.CapTimeout, options.Aeration.Clock, new OutsideBlocks(os, options), zeroes, debug);
         _zones = new Zone[plan.Zones.Length];
         ulong zonePagesInAll = plan.Bytes >> PageblockLimits.PageShift;
         for (int i = 0; i < _zones.Length; i++)
@@ -199,15 +202,19 @@ public sealed partial class PageArena : IDisposable
 
     /// <summary>Drains the threads' pages and treats every raw block of <see cref="AerationOptions.MinimumOrder"/> and above now; returns
     /// when they are back on the free lists. Where treatment is off, it drains only. Waits at most for one batch in flight
-    /// (<see cref="AerationOptions.HostTimeout"/>) and its own batches.</summary>
+    /// (<see cref="AerationOptions.HostTimeout"/>) and its own batches. With <see cref="PageArenaOptions.DebugChecks"/> what is held back comes back
+    /// first.</summary>
+    /// <exception cref="InvalidOperationException">Debug mode has found something; all the same everything was done.</exception>
     /// <exception cref="ObjectDisposedException">The arena was disposed.</exception>
     public void Trim()
     {
         Pin();
         try
         {
+            DrainQuarantine(all: true);
             _threads.DrainAll();
             Aerator.TreatEverything();
+            Debug?.Reports.ThrowIfAny();
         }
         finally
         {
@@ -229,6 +236,7 @@ public sealed partial class PageArena : IDisposable
 
         Budget.Close();
         LivingArenas.Remove(this);
+        DrainQuarantine(all: true);
         _threads.Close();
         Aerator.Close();
         if (ArenaEvents.Log.IsEnabled(EventLevel.Informational, ArenaEvents.Keywords.Lifecycle))

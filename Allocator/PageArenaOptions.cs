@@ -114,9 +114,30 @@ public sealed class PageArenaOptions
     /// <summary>Waste page treatment.</summary>
     public AerationOptions Aeration { get; set; } = new();
 
-    /// <summary>Catches at the instant what default mode catches late or not: two threads freeing one block at once. Costs an
-    /// interlocked operation on each allocate and free.</summary>
+    /// <summary>Debug mode: finds what default mode finds late or not. A freed block is filled with a pattern, held back for a while
+    /// (<see cref="QuarantineBytes"/>), and made inaccessible meanwhile where the kernel allows it, so that a use after free faults at once; what is
+    /// written all the same is told when the block leaves, with the stacks that allocated and freed it. Two threads that free one block at the
+    /// same instant are told apart, and a double free names both stacks. A <see cref="NativeHeap"/> has canaries behind its blocks and
+    /// holds back what is freed, too. Costs system calls and stack walks on each allocate and free; keeps stacks of up to 20 frames of the last
+    /// several thousand blocks. What is found is an <see cref="InvalidOperationException"/> from the next free, Trim or Verify.</summary>
     public bool DebugChecks { get; set; }
+
+    /// <summary>With <see cref="DebugChecks"/>: bytes of freed blocks that are held back, 0 (none) to <see cref="CapBytes"/>, at most 1024 blocks;
+    /// larger blocks are not. They come back before an allocation fails, first in first out. Null: 1/16 of the cap, at most 64 MiB.</summary>
+    public nuint? QuarantineBytes { get; set; }
+
+    /// <summary>What is freed is overwritten with zeros by the freeing thread before anybody else can have it: blocks and ranges, what a range loses,
+    /// blocks outside of the arena, and the objects of heaps. It then counts as reading zero, so a <see cref="AllocationFlags.Zeroed"/> allocation
+    /// writes it no more. Costs that write on each free, the threads' fast path, and residency of what was never touched. (Without
+    /// it an allocation without Zeroed may show what another user of the same arena has left.) Not with a
+    /// <see cref="PoisonValue"/> other than 0. Default false.</summary>
+    public bool ZeroOnFree { get; set; }
+
+    /// <summary>The arena is one tenant's: its pages share no pageblock, no huge page and no mapping with anybody else's, stand between
+    /// inaccessible guards of 2 MiB, apart from their metadata, and are left out of core dumps and of children (MADV_DONTFORK).
+    /// <see cref="ZeroOnFree"/> goes with it. All heaps and pools on one arena are the same tenant. Not with <see cref="CapPolicy.FallBack"/>, whose
+    /// blocks lie elsewhere, nor with a <see cref="Host"/> that gets the memory itself (<see cref="ArenaBacking.Memfd"/>). Default false.</summary>
+    public bool Isolated { get; set; }
 
     /// <summary>Seed of the free-list shuffle (blocks of order 10 go to head or tail by a random bit). Null: no shuffle.</summary>
     public ulong? ShuffleSeed { get; set; }

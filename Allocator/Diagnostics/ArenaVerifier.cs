@@ -37,6 +37,7 @@ internal static class ArenaVerifier
         (ulong taken, ulong cap) = arena.Budget.Read();
         Require(taken >= outside, "budget taken >= pages with users, threads and balloon", taken, outside);
         Require(taken <= cap, "budget taken <= cap", taken, cap);
+        arena.Debug?.Quarantine?.Verify(arena.Map);
         arena.Outside.Verify((nuint)arena.Memory.Base, arena.SizeBytes);
     }
 

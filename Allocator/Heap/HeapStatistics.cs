@@ -7,7 +7,7 @@ public sealed record HeapStatistics
     /// <summary>In users' hands, as <see cref="NativeHeap.UsableSize"/> tells it.</summary>
     public required long AllocatedBytes { get; init; }
 
-    /// <summary>Of that, blocks above 32 KiB, given out whole.</summary>
+    /// <summary>Blocks above 32 KiB, given out whole; a part of that but in debug mode, where it is whole pages all the same.</summary>
     public required long WholeBytes { get; init; }
 
     /// <summary>Free objects in threads' hands.</summary>
@@ -15,6 +15,9 @@ public sealed record HeapStatistics
 
     /// <summary>Free objects in slabs.</summary>
     public required long FreeBytes { get; init; }
+
+    /// <summary>Freed objects that debug mode (<see cref="PageArenaOptions.DebugChecks"/>) holds back.</summary>
+    public required long HeldBackBytes { get; init; }
 
     /// <summary>All slabs.</summary>
     public required long SlabsBytes { get; init; }

@@ -13,6 +13,7 @@ internal sealed class HeapVerifier
     private readonly ulong[] _free = new ulong[SizeClasses.Count];
     private readonly ulong[] _partial = new ulong[SizeClasses.Count];
     private long _wholeBytes;
+    private ulong _out;
 
     public HeapVerifier(NativeHeap heap) => _heap = heap;
 
@@ -26,6 +27,8 @@ internal sealed class HeapVerifier
             VerifyClass(i);
         }
 
+        ulong known = _heap.Debug?.Blocks ?? 0;
+        ArenaVerifier.Require(_out >= known, "objects out of slabs and whole blocks >= live and held back ones", _out, known);
         HashSet<ulong> seen = [];
         foreach (ThreadSheaves one in threads)
         {
@@ -44,6 +47,7 @@ internal sealed class HeapVerifier
         {
             ArenaVerifier.Require(head->SizeClass == SizeClasses.Whole, $"size class of {pfn} is one", head->SizeClass, SizeClasses.Whole);
             _wholeBytes += (long)PageMap.PagesOf(head) << PageblockLimits.PageShift;
+            _out++;
             return;
         }
 
@@ -54,6 +58,7 @@ internal sealed class HeapVerifier
         VerifyBits(slab, pfn, capacity);
         ArenaVerifier.Require(slab.Free < capacity, $"slab at {pfn} is not empty", slab.Free, capacity);
         _slabs[sizeClass]++;
+        _out += capacity - slab.Free;
         _free[sizeClass] += slab.Free;
         _partial[sizeClass] += slab.Free != 0 ? 1u : 0u;
     }

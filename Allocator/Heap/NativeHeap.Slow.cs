@@ -20,6 +20,11 @@ public sealed partial class NativeHeap
     private unsafe void* AllocateSlow(nuint bytes, nuint alignment, AllocationFlags flags)
     {
         CheckAlignment(alignment);
+        return _debug is null ? AllocateUnchecked(bytes, alignment, flags) : AllocateChecked(bytes, alignment, flags);
+    }
+
+    private unsafe void* AllocateUnchecked(nuint bytes, nuint alignment, AllocationFlags flags)
+    {
         if (IsWhole(bytes, alignment))
         {
             return AllocateWhole(bytes, alignment, flags);
@@ -46,7 +51,7 @@ public sealed partial class NativeHeap
         for (int i = 0; taken == 0 && i < ReclaimTries; i++)
         {
             // What the threads keep may fill slabs of any class; another thread may be faster, but not for ever.
-            bool any = _sheaves.DrainAll();
+            bool any = DrainAll();
             taken = _slabs.Take(sizeClass, batch, wanted);
             i = any ? i : ReclaimTries;
         }
@@ -98,12 +103,20 @@ public sealed partial class NativeHeap
             ThrowNotABlock(block);
         }
 
+        if (_debug is not null)
+        {
+            FreeChecked(block, slab);
+            return;
+        }
+
         int sizeClass = (int)slab.Head->SizeClass;
         if (sizeClass == SizeClasses.Whole)
         {
             FreeWhole(slab.Head, block);
             return;
         }
+
+        ZeroFreed(block, 0, (nuint)SizeClasses.Bytes(sizeClass));
 
         ThreadSheavesData* data = ThreadSheaves.Mine;
         if (data != null && ThreadSheaves.TryPush(data, _quickGate, ThreadSheavesData.Sheaves(data, 0) + sizeClass, block))
@@ -153,7 +166,8 @@ public sealed partial class NativeHeap
         }
     }
 
-    /// <summary>The calling thread's sheaves; null in debug mode, where every object comes from its slab and goes back to it.</summary>
+    /// <summary>The calling thread's sheaves; null in debug mode and where freed memory is zeroed: there every
+    /// object comes from its slab and goes back to it.</summary>
     private ThreadSheaves? MySheaves()
     {
         ObjectDisposedException.ThrowIf(IsDisposed, this);
@@ -175,7 +189,7 @@ public sealed partial class NativeHeap
         {
             block = TakeWhole(bytes, alignment, flags);
         }
-        catch (OutOfMemoryException) when (_sheaves.DrainAll())
+        catch (OutOfMemoryException) when (DrainAll())
         {
             block = TakeWhole(bytes, alignment, flags);
         }
@@ -202,7 +216,7 @@ public sealed partial class NativeHeap
         if (!_arena.Contains(block))
         {
             // CapPolicy.FallBack: what comes from outside has no struct page to say whose it is.
-            _arena.FreePages(block);
+            _arena.FreeQuietly(block);
             ThrowOutOfMemory(bytes);
         }
 
@@ -216,7 +230,7 @@ public sealed partial class NativeHeap
             ThrowNotABlock(block);
         }
 
-        _arena.FreePages(block);
+        _arena.FreeQuietly(block);
     }
 
     /// <summary>Makes a block that was given out whole, and is to stay so, longer or shorter where it lies. Meanwhile it is the arena's user's
@@ -272,7 +286,7 @@ public sealed partial class NativeHeap
             }
         }
 
-        _arena.FreePages(block);
+        _arena.FreeQuietly(block);
         throw new ObjectDisposedException(nameof(NativeHeap));
     }
 
@@ -300,7 +314,7 @@ public sealed partial class NativeHeap
                     SlabLists.Disown(slab, SizeClasses.Capacity((int)head->SizeClass));
                 }
 
-                _arena.FreePages(_base + _map.PfnOf(head).ByteOffset);
+                _arena.FreeQuietly(_base + _map.PfnOf(head).ByteOffset);
             });
             _wholeBytes = 0;
         }
@@ -325,6 +339,7 @@ public sealed partial class NativeHeap
             : TryFind(block, out _) ? "it is free already"
             : "no block of this heap begins there";
         throw new ArgumentException(
-            string.Create(CultureInfo.InvariantCulture, $"0x{(nuint)block:x} is not the head of a live block: {why}. Nothing was freed."), nameof(block));
+            string.Create(CultureInfo.InvariantCulture, $"0x{(nuint)block:x} is not the head of a live block: {why}. Nothing was freed.")
+            + _arena.Debug?.Stacks.Describe((nuint)block), nameof(block));
     }
 }

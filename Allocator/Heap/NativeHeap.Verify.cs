@@ -23,12 +23,14 @@ public sealed partial class NativeHeap
         }
 
         long inSheaves = _sheaves.Sum(static one => one.Bytes);
+        (long live, long heldBack) = _debug?.Count() ?? default;
         return new HeapStatistics
         {
-            AllocatedBytes = objects - free - inSheaves + _wholeBytes,
+            AllocatedBytes = _debug is null ? objects - free - inSheaves + _wholeBytes : live,
             WholeBytes = _wholeBytes,
             SheavesBytes = inSheaves,
             FreeBytes = free,
+            HeldBackBytes = heldBack,
             SlabsBytes = slabsBytes,
             Slabs = slabs,
             PartialSlabs = partial,
@@ -44,8 +46,10 @@ public sealed partial class NativeHeap
     /// of each class:  nr_slabs = slabs, nr_free = sum of free_objects, nr_partial = length of the list
     /// of each sheaf:  0 &lt;= count &lt;= high;  each entry is an object of the class, not free in its slab, and in no other place of any sheaf
     /// whole bytes     = sum of the blocks given out whole
-    /// </code></summary>
-    /// <exception cref="InvalidOperationException">An equation does not hold; the message gives it and its values.</exception>
+    /// </code>
+    /// In debug mode also every canary, and what is held back.</summary>
+    /// <exception cref="InvalidOperationException">An equation does not hold; the message gives it and its values. Or debug mode has found
+    /// something.</exception>
     /// <exception cref="ObjectDisposedException">The heap was disposed.</exception>
     public void Verify()
     {
@@ -58,6 +62,7 @@ public sealed partial class NativeHeap
                 try
                 {
                     new HeapVerifier(this).Verify(threads, _wholeBytes);
+                    _debug?.Look();
                 }
                 finally
                 {
@@ -65,5 +70,6 @@ public sealed partial class NativeHeap
                 }
             }
         });
+        _arena.Debug?.Reports.ThrowIfAny();
     }
 }

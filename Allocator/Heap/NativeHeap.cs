@@ -15,7 +15,11 @@ namespace LowLevel.Allocator;
 /// <see cref="AerationOptions.Delay"/>, and what a thread has left that ended. <see cref="Trim"/> takes back everything.</para>
 /// <para>Heads of objects and blocks are told from other addresses by the arena's struct pages, so a bad pointer throws and changes nothing. An
 /// object that is freed twice is told at once where it was the thread's last one of its size, and when it comes back to its slab
-/// otherwise; with <see cref="PageArenaOptions.DebugChecks"/> always at once.</para>
+/// otherwise.</para>
+/// <para>With the arena's <see cref="PageArenaOptions.DebugChecks"/> always at once, with the stacks of allocation and first free. Then each block
+/// also has a canary of at least 16 bytes behind it, which Free, Reallocate and Verify look at, every Reallocate moves, and up to 1 MiB of freed
+/// objects is held back, filled, and looked at when it leaves. With <see cref="PageArenaOptions.ZeroOnFree"/> what is freed reads zero at
+/// once.</para>
 /// <para>A heap takes nothing from outside of its arena: under <see cref="CapPolicy.FallBack"/> it throws at the cap.</para></summary>
 public sealed partial class NativeHeap : IDisposable
 {
@@ -38,6 +42,8 @@ public sealed partial class NativeHeap : IDisposable
     private readonly PageMap _map;
     private readonly int _quickGate; // the heap's number; -1, which no gate and no struct page holds, where nothing takes the fast path
     private nuint _validBytes; // 0 once disposed, so that no pointer passes
+    private readonly nuint _quickLimit; // sizes below take the fast path; 0 in debug mode
+    private readonly HeapDebug? _debug;
     private long _wholeBytes;
     private int _disposed;
 
@@ -56,7 +62,9 @@ public sealed partial class NativeHeap : IDisposable
         _sheaves = new ThreadSheavesRegistry(this, _slabs);
         _base = arena.BaseAddress;
         _map = arena.Map;
-        _quickGate = arena.HasChecks ? -1 : Id;
+        _quickGate = arena.HasChecks || arena.ZeroesFreed ? -1 : Id;
+        _debug = arena.Debug is ArenaDebug debug ? new HeapDebug(debug, arena.FreedFill) : null;
+        _quickLimit = _debug is null ? SizeClasses.MaxBytes + 1u : 0;
         _classOf = GC.AllocateArray<byte>((SizeClasses.MaxBytes >> SizeClasses.GrainShift) + 1, pinned: true);
         // Sound: the array is pinned for life, and this object keeps it.
         _classes = (byte*)Unsafe.AsPointer(ref _classOf[0]);
@@ -88,7 +96,7 @@ public sealed partial class NativeHeap : IDisposable
     /// <exception cref="ObjectDisposedException">The heap or its arena was disposed.</exception>
     public unsafe void* Allocate(nuint bytes, nuint alignment = DefaultAlignment)
     {
-        if (bytes <= SizeClasses.MaxBytes && alignment == DefaultAlignment)
+        if (bytes < _quickLimit && alignment == DefaultAlignment)
         {
             uint sizeClass = _classes[(bytes + ((1u << SizeClasses.GrainShift) - 1)) >> SizeClasses.GrainShift];
             ThreadSheavesData* mine = ThreadSheaves.Mine;
@@ -124,6 +132,7 @@ public sealed partial class NativeHeap : IDisposable
     /// <returns>The block; the bytes up to the lesser of both sizes are as before.</returns>
     /// <exception cref="ArgumentException">It is no block of this heap. Nothing changes.</exception>
     /// <exception cref="OutOfMemoryException">The arena has nothing left. The old block is as it was.</exception>
+    /// <exception cref="InvalidOperationException">As <see cref="Free"/>; the old block is freed, and there is no new one.</exception>
     /// <exception cref="ObjectDisposedException">The heap was disposed.</exception>
     public unsafe void* Reallocate(void* block, nuint bytes)
     {
@@ -133,15 +142,34 @@ public sealed partial class NativeHeap : IDisposable
         }
 
         nuint usable = UsableSize(block);
-        if ((bytes <= usable && bytes >= usable / 2) || TryResizeWhole(block, bytes))
+        if (_debug is null)
         {
-            return block;
+            if (bytes <= usable && bytes >= usable / 2)
+            {
+                ZeroFreed(block, bytes, usable);
+                return block;
+            }
+
+            if (TryResizeWhole(block, bytes))
+            {
+                ZeroFreed(block, bytes, Math.Min(usable, UsableSize(block))); // in its last page
+                return block;
+            }
         }
 
         void* moved = Allocate(bytes);
         // Sound: both are blocks of at least so many bytes, and they are not the same.
         NativeMemory.Copy(block, moved, Math.Min(usable, bytes));
-        Free(block);
+        try
+        {
+            Free(block);
+        }
+        catch
+        {
+            Free(moved); // nobody will ever hear of it
+            throw;
+        }
+
         return moved;
     }
 
@@ -149,7 +177,8 @@ public sealed partial class NativeHeap : IDisposable
     /// <param name="block">What this heap has given out and nobody uses any more. Null: nothing happens.</param>
     /// <exception cref="ArgumentException">It is no block of this heap: foreign, interior, misaligned, or seen to be free already.
     /// Nothing changes.</exception>
-    /// <exception cref="InvalidOperationException">Another object, which was freed twice earlier, was found out now. The block is freed.</exception>
+    /// <exception cref="InvalidOperationException">Another object, which was freed twice earlier, was found out now; or, in debug mode, a write past
+    /// the end of a block or into a freed one. The block is freed.</exception>
     /// <exception cref="ObjectDisposedException">The heap was disposed.</exception>
     public unsafe void Free(void* block)
     {
@@ -168,7 +197,7 @@ public sealed partial class NativeHeap : IDisposable
         FreeSlow(block);
     }
 
-    /// <summary>Bytes that a block has: at least as many as were asked for.</summary>
+    /// <summary>Bytes that a block has: at least as many as were asked for; in debug mode just as many.</summary>
     /// <param name="block">What this heap has given out.</param>
     /// <exception cref="ArgumentException">It is no block of this heap.</exception>
     /// <exception cref="ObjectDisposedException">The heap was disposed.</exception>
@@ -179,10 +208,17 @@ public sealed partial class NativeHeap : IDisposable
             ThrowNotABlock(block);
         }
 
-        Page* head = slab.Head;
-        return head->SizeClass == SizeClasses.Whole
-            ? (nuint)PageMap.PagesOf(head) << PageblockLimits.PageShift
-            : (nuint)SizeClasses.Bytes((int)head->SizeClass);
+        if (_debug is null)
+        {
+            return RoomOf(slab);
+        }
+
+        if (!_debug.TryGetAsked((nuint)block, out nuint asked))
+        {
+            ThrowNotABlock(block);
+        }
+
+        return asked;
     }
 
     /// <summary>Gives all free objects that threads keep back to their slabs, and the slabs that are empty then to the arena. Threads go on
@@ -191,7 +227,8 @@ public sealed partial class NativeHeap : IDisposable
     public void Trim()
     {
         ObjectDisposedException.ThrowIf(IsDisposed, this);
-        _sheaves.DrainAll();
+        DrainAll();
+        _arena.Debug?.Reports.ThrowIfAny();
     }
 
     /// <summary>Gives every page back to the arena, also of what is still in use: nobody may touch it any more. Harmless when repeated.

@@ -154,7 +154,7 @@ internal sealed class SlabLists
 
         if (!_arena.Contains(block))
         {
-            _arena.FreePages(block); // CapPolicy.FallBack: it has no struct page, where a slab's state would stand
+            _arena.FreeQuietly(block); // CapPolicy.FallBack: it has no struct page, where a slab's state would stand
             return 0;
         }
 
@@ -169,7 +169,7 @@ internal sealed class SlabLists
         {
             Exit(slabs);
             Disown(slab, (int)capacity);
-            _arena.FreePages(block);
+            _arena.FreeQuietly(block);
             ThrowDisposed();
         }
 
@@ -231,7 +231,7 @@ internal sealed class SlabLists
         {
             ListHead* next = chain->Next;
             *chain = default;
-            _arena.FreePages((void*)AddressOf(new Slab(PageMap.PageOf(chain))));
+            _arena.FreeQuietly((void*)AddressOf(new Slab(PageMap.PageOf(chain))));
             chain = next;
         }
     }

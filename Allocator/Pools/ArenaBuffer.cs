@@ -48,7 +48,7 @@ public sealed class ArenaBuffer : SafeBuffer
     protected override unsafe bool ReleaseHandle()
     {
         // Sound: the handle is the head of the range, and the base class lets through one call.
-        arena.FreePages((void*)handle);
+        arena.FreeQuietly((void*)handle);
         return true;
     }
 }

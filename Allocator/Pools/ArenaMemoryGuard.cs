@@ -72,7 +72,7 @@ internal sealed class ArenaMemoryGuard : IDisposable
         if (watch.FreeLeaks)
         {
             // Sound: the rent had not ended when the flag was exchanged, and whoever held it is gone.
-            arena.FreePages((void*)block);
+            arena.FreeQuietly((void*)block);
         }
 
         string stack = rentedAt.ToString();

@@ -179,6 +179,9 @@ internal sealed class ThreadPages : ThreadCache
     /// <summary>The state word of a block in a thread's pages that carries no mark.</summary>
     public const ulong CachedState = 0xffff_ffff & ~(ulong)PageType.CachedBit;
 
+    /// <summary>The same of one that reads zero.</summary>
+    public const ulong CachedZeroState = CachedState & ~(ulong)PageType.ZeroBit;
+
     /// <inheritdoc/>
     public override bool LooksEmpty => Pages == 0;
 

@@ -97,6 +97,7 @@ internal enum MemoryAdvice
 {
     DontNeed = 4,
     Free = 8,
+    DontFork = 10,
     HugePage = 14,
     NoHugePage = 15,
     DontDump = 16,

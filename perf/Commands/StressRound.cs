@@ -101,7 +101,7 @@ internal sealed class StressRound(StressPlan plan)
         }
 
         long sum = s.UnreachedBytes + s.AllocatedBytes + s.ThreadPagesBytes + s.RawBytes + s.TreatedBytes + s.InReactorBytes + s.IsolatedBytes
-            + s.InflatedBytes + s.QuarantinedBytes;
+            + s.InflatedBytes + s.QuarantinedBytes + s.HeldBackBytes;
         if (s.AllocatedBytes != held)
         {
             shared.Report($"{when}: the threads hold {held} bytes, the arena says {s.AllocatedBytes}");

@@ -15,7 +15,7 @@ internal sealed partial class ArenaModel
         ArenaStatistics now = _arena.GetStatistics();
         Assert.Equal(LivePages << PageShift, now.AllocatedBytes);
         long sum = now.UnreachedBytes + now.AllocatedBytes + now.ThreadPagesBytes + now.RawBytes + now.TreatedBytes
-            + now.InReactorBytes + now.IsolatedBytes + now.InflatedBytes + now.QuarantinedBytes;
+            + now.InReactorBytes + now.IsolatedBytes + now.InflatedBytes + now.QuarantinedBytes + now.HeldBackBytes;
         if (sum != now.ReservedBytes)
         {
             Assert.Fail($"the kinds add up to {sum} and not to {now.ReservedBytes}: {Picture(now)}");
@@ -29,8 +29,9 @@ internal sealed partial class ArenaModel
 
         Assert.Equal(free, now.RawBytes + now.TreatedBytes + now.IsolatedBytes);
         Assert.Equal(0, now.InReactorBytes);
+        Assert.True(_setup.DebugChecks || now.HeldBackBytes == 0, $"{now.HeldBackBytes} bytes are held back without debug mode");
         Assert.Equal(_setup.ThreadPages ? now.ThreadPagesBytes : 0, now.ThreadPagesBytes);
-        Assert.Equal((ulong)((now.AllocatedBytes + now.ThreadPagesBytes) >> PageShift), _arena.Budget.TakenPages);
+        Assert.Equal((ulong)((now.AllocatedBytes + now.ThreadPagesBytes + now.HeldBackBytes) >> PageShift), _arena.Budget.TakenPages);
         Assert.Equal(_balloon?.PagesTreated ?? 0, now.PagesTreated);
     }
 

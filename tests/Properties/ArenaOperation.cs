@@ -57,6 +57,8 @@ internal sealed record ArenaSetup(int MiB, int Zones)
 
     public bool DebugChecks { get; init; }
 
+    public bool ZeroOnFree { get; init; }
+
     public int? CapMiB { get; init; }
 
     public bool Treatment { get; init; } = true;
@@ -88,6 +90,7 @@ internal sealed record ArenaSetup(int MiB, int Zones)
         new(16, 1) { ThreadPages = false, Huge = true },
         new(24, 2) { Huge = true, Shuffle = 5, Capacity = 3, CapMiB = 20 },
         new(16, 1) { Huge = true, NoDelay = true, DebugChecks = true, Capacity = 5 },
+        new(16, 2) { ZeroOnFree = true, Shuffle = 9, MinimumOrder = 2 },
     ];
 
     public PageArenaOptions Options(TimeProvider clock) => new()
@@ -99,6 +102,7 @@ internal sealed record ArenaSetup(int MiB, int Zones)
         ThreadPages = ThreadPages,
         DebugChecks = DebugChecks,
         PoisonValue = Poison,
+        ZeroOnFree = ZeroOnFree,
         HugePages = Huge ? HugePages.Advise : HugePages.Never,
         Aeration = new AerationOptions
         {

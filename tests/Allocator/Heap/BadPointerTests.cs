@@ -76,6 +76,8 @@ public sealed class BadPointerTests
         probe.Free(blocks[..50]);
         Assert.All(blocks[..50], block => Assert.Throws<ArgumentException>(nameof(block), () => probe.Free(block)));
         probe.Free(blocks[50..]);
+        Assert.All(blocks, block => Assert.Throws<ArgumentException>(nameof(block), () => probe.Free(block)));
+        probe.Heap.Trim();
         Assert.Equal(0, probe.ArenaAllocated);
         Assert.All(blocks, block => Assert.Throws<ArgumentException>(nameof(block), () => probe.Free(block)));
     }
@@ -115,6 +117,23 @@ public sealed class BadPointerTests
         probe.Verify();
         probe.Free(small);
         probe.Free(whole);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void To_reallocate_what_was_freed_throws_and_takes_nothing(bool checks)
+    {
+        using HeapProbe probe = new(64, o => o.DebugChecks = checks);
+        nint block = probe.Take(100);
+        probe.Take(3000);
+        probe.Free(block);
+        string before = Figures(probe);
+        long allocated = probe.Heap.GetStatistics().AllocatedBytes;
+        Assert.Throws<ArgumentException>(nameof(block), () => probe.Resize(block, 3000));
+        Assert.Equal(allocated, probe.Heap.GetStatistics().AllocatedBytes);
+        Assert.True(!checks || before == Figures(probe), Figures(probe));
+        probe.Verify();
     }
 
     [Fact]

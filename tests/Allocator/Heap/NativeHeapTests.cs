@@ -185,7 +185,7 @@ public sealed class NativeHeapTests
     [Fact]
     public void The_fullest_slabs_are_filled_first()
     {
-        using HeapProbe probe = new(64, o => o.DebugChecks = true); // no sheaves in between
+        using HeapProbe probe = new(64, o => o.ZeroOnFree = true); // no sheaves in between
         nint[] blocks = probe.TakeMany(64 * 4, 1024);
         probe.Free(blocks[..60]); // the first slab has four left
         probe.Free(blocks[70]); // the second lacks one
