@@ -1,5 +1,6 @@
 using System;
 using System.Collections.Generic;
+using System.Diagnostics;
 using System.Globalization;
 using System.Linq;
 using LowLevel.Interop.Linux;
@@ -19,7 +20,7 @@ internal sealed class StressLevels(params (double Seconds, double Value)[] taken
     /// <summary>The first part of a run fills what is filled once.</summary>
     private const double WarmUpShare = 0.2;
 
-    private readonly double start = ChildProcess.Now;
+    private readonly Stopwatch watch = Stopwatch.StartNew();
     private readonly List<(double Seconds, double Value)> points = [.. taken];
 
     /// <summary>Seconds since the start, and bytes.</summary>
@@ -31,12 +32,12 @@ internal sealed class StressLevels(params (double Seconds, double Value)[] taken
     /// <summary>Takes a point if the last is old enough.</summary>
     public void Sample()
     {
-        if (points.Count == 0 || ChildProcess.Now - start - points[^1].Seconds >= Interval)
+        if (points.Count == 0 || watch.Elapsed.TotalSeconds - points[^1].Seconds >= Interval)
         {
             GC.Collect();
             GC.WaitForPendingFinalizers();
             GC.Collect();
-            points.Add((ChildProcess.Now - start, Smaps.StatmResidentBytes()));
+            points.Add((watch.Elapsed.TotalSeconds, Smaps.StatmResidentBytes()));
         }
     }
 
