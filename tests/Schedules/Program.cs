@@ -15,10 +15,11 @@ namespace Schedules;
 /// </code></summary>
 internal static class Program
 {
-    private const long MutationRandomMax = 200_000;
+    private const long MutationRandomMax = 20_000;
 
     public static int Main(string[] arguments)
     {
+        LowLevel.Native.SchedulePoint.Reached = static () => Seam.Point("plain work");
         Gate.KeepToProcessor(int.Parse(Of(arguments, "--processor") ?? (Environment.ProcessorCount - 1).ToString(null as IFormatProvider), null));
         ScheduleCase[] cases = [.. AllCases.Make().Where(c => Of(arguments, "--case") is not string name || c.Name == name)];
         if (Of(arguments, "--mutation") is string mutation)
@@ -39,7 +40,7 @@ internal static class Program
         ulong first = ulong.Parse(Of(arguments, "--seed") ?? "1", null);
         return Of(arguments, "--random") is string random
             ? RandomLong(cases, first, long.Parse(random, null), double.Parse(Of(arguments, "--seconds") ?? "1500", null))
-            : Short(cases, first, long.Parse(Of(arguments, "--most") ?? "4000", null));
+            : Short(cases, first, long.Parse(Of(arguments, "--most") ?? "1500", null));
     }
 
     /// <summary>Each case: all schedules within its bound, in sequential and in weak memory, some random ones, then its mutations.</summary>
