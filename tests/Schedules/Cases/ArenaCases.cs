@@ -193,8 +193,7 @@ internal sealed class StopAndStartCase : ArenaCase
 
     public override int BufferDepth => 2;
 
-    public override IReadOnlyList<Mutation> Mutations =>
-        [Split("HighWaterMarks", "IsReached"), Split("HighWaterMarks", "Hold")];
+    public override IReadOnlyList<Mutation> Mutations => [Split("HighWaterMarks", "Hold"), LoseWrite("Aerator", "Start")];
 
     public override void SetUp()
     {
@@ -243,7 +242,7 @@ internal sealed class CloseCase : ArenaCase
 
     public override int BufferDepth => 2;
 
-    public override IReadOnlyList<Mutation> Mutations => [Split("PageArena", "TryPin"), Split("PageArena", "Unpin"), Split("Budget", "Release")];
+    public override IReadOnlyList<Mutation> Mutations => [Split("PageArena", "Unpin"), Split("Budget", "Release")];
 
     public override void SetUp()
     {

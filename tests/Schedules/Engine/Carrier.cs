@@ -7,7 +7,7 @@ namespace Schedules;
 /// <summary>A thread of the system that runs one strand after another.</summary>
 internal sealed class Carrier
 {
-    private static readonly Stack<Carrier> s_idle = new();
+    private static readonly List<Carrier> s_all = [];
 
     private Strand? _strand;
 
@@ -16,16 +16,17 @@ internal sealed class Carrier
     /// <summary>What it waits at between two turns.</summary>
     public Gate Gate { get; } = new();
 
-    /// <summary>One that has nothing to do. It begins when its gate is opened.</summary>
+    /// <summary>That of a strand's number, so that a schedule that is run again finds the same threads. It begins when its gate is opened.</summary>
     public static Carrier Take(Strand strand)
     {
-        Carrier carrier = s_idle.Count == 0 ? new Carrier() : s_idle.Pop();
-        carrier._strand = strand;
-        return carrier;
-    }
+        while (s_all.Count <= strand.Id)
+        {
+            s_all.Add(new Carrier());
+        }
 
-    /// <summary>It has nothing to do any more. Only one thread of the program runs at a time, so no lock.</summary>
-    public static void Give(Carrier carrier) => s_idle.Push(carrier);
+        s_all[strand.Id]._strand = strand;
+        return s_all[strand.Id];
+    }
 
     private void Run()
     {

@@ -63,11 +63,6 @@ internal sealed class Scheduler
                 strand.Carrier!.Gate.Open();
                 _outside.Pass();
             }
-
-            if (strand.Carrier is Carrier carrier)
-            {
-                Carrier.Give(carrier);
-            }
         }
     }
 

@@ -12,6 +12,11 @@ internal abstract class Strategy
     public int Choose(List<int> options, bool mayStay)
     {
         int choice = Pick(options, mayStay);
+        if (choice >= options.Count)
+        {
+            throw new System.InvalidOperationException("The case does not do the same under the same choices.");
+        }
+
         Made.Add(choice);
         return choice;
     }
