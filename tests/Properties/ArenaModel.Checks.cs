@@ -30,7 +30,10 @@ internal sealed partial class ArenaModel
         Assert.Equal(free, now.RawBytes + now.TreatedBytes + now.IsolatedBytes);
         Assert.Equal(0, now.InReactorBytes);
         Assert.Equal(_setup.ThreadPages ? now.ThreadPagesBytes : 0, now.ThreadPagesBytes);
-        Assert.Equal((ulong)((now.AllocatedBytes + now.ThreadPagesBytes) >> PageShift), _arena.Budget.TakenPages);
+        Assert.Equal(InflatedPages << PageShift, now.InflatedBytes);
+        (ulong taken, ulong cap) = _arena.Budget.Read();
+        Assert.Equal((ulong)((now.AllocatedBytes + now.ThreadPagesBytes + now.InflatedBytes) >> PageShift), taken);
+        Assert.True(cap == _cap || (cap > _cap && cap == taken), $"the cap is {cap}, set to {_cap}, with {taken} taken");
         Assert.Equal(_balloon?.PagesTreated ?? 0, now.PagesTreated);
     }
 
@@ -99,7 +102,7 @@ internal sealed partial class ArenaModel
     private void Trim()
     {
         _arena.Trim();
-        if (_balloon is null || _balloon.Answer > DeviceAnswer.Treated)
+        if (_balloon is null || !_arena.Aerator.IsRunning || _balloon.Answer > DeviceAnswer.Treated)
         {
             return;
         }

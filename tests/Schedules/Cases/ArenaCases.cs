@@ -193,7 +193,7 @@ internal sealed class StopAndStartCase : ArenaCase
 
     public override int BufferDepth => 2;
 
-    public override IReadOnlyList<Mutation> Mutations => [Split("HighWaterMarks", "Hold"), LoseWrite("Aerator", "Start")];
+    public override IReadOnlyList<Mutation> Mutations => [Split("HighWaterMarks", "Hold"), LoseWrite("Aerator.Lifecycle", "Start")];
 
     public override void SetUp()
     {
