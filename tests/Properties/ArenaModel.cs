@@ -262,9 +262,10 @@ internal sealed partial class ArenaModel : IDisposable
             return; // drawn by chance: a live head
         }
 
-        string before = Picture(_arena.GetStatistics());
+        // To look at a struct page may make the page of zeros resident that it lies in.
+        string before = Picture(_arena.GetStatistics() with { MetadataBytes = 0 });
         Assert.Throws<ArgumentException>("block", () => _arena.FreePages(wrong));
-        Assert.Equal(before, Picture(_arena.GetStatistics()));
+        Assert.Equal(before, Picture(_arena.GetStatistics() with { MetadataBytes = 0 }));
     }
 
     private void Isolate(uint drawn)
