@@ -19,6 +19,8 @@ internal static class Program
 
     public static int Main(string[] arguments)
     {
+        Trace.Listeners.Clear();
+        Trace.Listeners.Add(new AssertionListener());
         LowLevel.Native.SchedulePoint.Reached = static () => Seam.Point("plain work");
         Gate.KeepToProcessor(int.Parse(Of(arguments, "--processor") ?? (Environment.ProcessorCount - 1).ToString(null as IFormatProvider), null));
         ScheduleCase[] cases = [.. AllCases.Make().Where(c => Of(arguments, "--case") is not string name || c.Name == name)];
@@ -134,4 +136,18 @@ internal static class Program
     private static string FirstLine(string? text) => text?.Split('\n')[0] ?? string.Empty;
 
     private static string? Of(string[] arguments, string name) => Array.IndexOf(arguments, name) is >= 0 and int at ? arguments[at + 1] : null;
+
+    /// <summary>An assertion of a debug build that does not hold is a finding, and not the end of the program.</summary>
+    private sealed class AssertionListener : TraceListener
+    {
+        public override void Write(string? message)
+        {
+        }
+
+        public override void WriteLine(string? message)
+        {
+        }
+
+        public override void Fail(string? message, string? detailMessage) => Seam.Require(holds: false, message ?? "an assertion");
+    }
 }

@@ -102,7 +102,15 @@ internal sealed class Explorer
             }
         }
 
-        _case.TearDown();
+        try
+        {
+            _case.TearDown();
+        }
+        catch (Exception e)
+        {
+            _scheduler.Find("in taking down: " + e); // what was broken before may break this
+        }
+
         return _scheduler.Finding;
     }
 

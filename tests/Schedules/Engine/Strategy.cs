@@ -107,7 +107,7 @@ internal sealed class RandomSchedules : Strategy
     public override void Begin()
     {
         base.Begin();
-        _state = Seed * 0x9e37_79b9_7f4a_7c15;
+        _state = unchecked(Seed * 0x9e37_79b9_7f4a_7c15);
         _mode = Next() % 3;
         _step = 0;
         _priorities.Clear();
@@ -160,10 +160,13 @@ internal sealed class RandomSchedules : Strategy
 
     private ulong Next()
     {
-        ulong z = _state += 0x9e37_79b9_7f4a_7c15;
-        z = (z ^ (z >> 30)) * 0xbf58_476d_1ce4_e5b9;
-        z = (z ^ (z >> 27)) * 0x94d0_49bb_1331_11eb;
-        return z ^ (z >> 31);
+        unchecked
+        {
+            ulong z = _state += 0x9e37_79b9_7f4a_7c15;
+            z = (z ^ (z >> 30)) * 0xbf58_476d_1ce4_e5b9;
+            z = (z ^ (z >> 27)) * 0x94d0_49bb_1331_11eb;
+            return z ^ (z >> 31);
+        }
     }
 }
 
