@@ -16,7 +16,8 @@ namespace LowLevel.Tests.Properties;
 /// histories of each; without it, few.</summary>
 public sealed class LinearizabilityTests
 {
-    private static int Histories => Environment.GetEnvironmentVariable("LOWLEVEL_HISTORIES") is { Length: > 0 } text ? int.Parse(text, CultureInfo.InvariantCulture) : 400;
+    private static int Histories =>
+        Environment.GetEnvironmentVariable("LOWLEVEL_HISTORIES") is { Length: > 0 } text ? int.Parse(text, CultureInfo.InvariantCulture) : 400;
 
     private sealed record Pages(long Taken, long Cap);
 
@@ -31,7 +32,8 @@ public sealed class LinearizabilityTests
         Assert.False(Linearizability.Holds(both, new Pages(0, 3), Budgeted));
         Assert.True(Linearizability.Holds(both, new Pages(0, 4), Budgeted));
         Assert.False(Linearizability.Holds([new Call(0, "release", 2, 0, 5, 6), .. both], new Pages(0, 3), Budgeted)); // too late to help
-        Assert.True(Linearizability.Holds([new Call(0, "take", 2, 1, 1, 2), new Call(0, "release", 2, 0, 3, 7), new Call(1, "take", 2, 1, 4, 5)], new Pages(0, 3), Budgeted));
+        Call[] meanwhile = [new Call(0, "take", 2, 1, 1, 2), new Call(0, "release", 2, 0, 3, 7), new Call(1, "take", 2, 1, 4, 5)];
+        Assert.True(Linearizability.Holds(meanwhile, new Pages(0, 3), Budgeted));
     }
 
     [Fact]
@@ -158,7 +160,8 @@ public sealed class LinearizabilityTests
     private static Owned? Allocated(Owned now, Call call) => call.What switch
     {
         "take" when call.Result < 0 => ulong.PopCount(now.Bits) == 3 ? now : null,
-        "take" => call.Result < 64 && (now.Bits & (1ul << (int)call.Result)) == 0 && ulong.PopCount(now.Bits) < 3 ? new Owned(now.Bits | (1ul << (int)call.Result)) : null,
+        "take" when call.Result >= 64 || (now.Bits & (1ul << (int)call.Result)) != 0 || ulong.PopCount(now.Bits) == 3 => null,
+        "take" => new Owned(now.Bits | (1ul << (int)call.Result)),
         "give" => (now.Bits & (1ul << (int)call.Argument)) != 0 ? new Owned(now.Bits & ~(1ul << (int)call.Argument)) : null,
         _ => now,
     };
