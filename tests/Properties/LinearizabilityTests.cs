@@ -53,6 +53,7 @@ public sealed class LinearizabilityTests
     [Fact]
     public unsafe void Blocks_of_a_small_arena_have_one_owner_and_are_refused_only_when_all_are_taken()
     {
+        using FakeBalloon balloon = new();
         using PageArena arena = PageArena.CreateOn(
             LinuxSystem.Instance,
             new PageArenaOptions
@@ -60,7 +61,7 @@ public sealed class LinearizabilityTests
                 SizeBytes = 16 << 20, CapBytes = 3 << 12, MinFreeBytes = 0, Zones = 1, ThreadPages = false, HugePages = HugePages.Never,
                 Aeration = new AerationOptions { Enabled = false },
             },
-            new FakeBalloon().Seams());
+            balloon.Seams());
         byte* start = arena.BaseAddress;
         for (int i = 0; i < Histories; i++)
         {
