@@ -11,7 +11,8 @@ internal interface ITransition
     ulong Next(ulong value);
 }
 
-/// <summary>The one place where compare-exchange loops stand. Whoever explores schedules of threads hooks in here.</summary>
+/// <summary>Compare-exchange loops over one word. Whoever explores schedules of threads compiles this, as all other code, against its own
+/// Volatile, Interlocked and Monitor (tests/Schedules).</summary>
 internal static class AtomicWord
 {
     /// <summary>Replaces the word by its successor atomically, with a full barrier where it changes.</summary>

@@ -54,6 +54,7 @@ public static class ListHeads
         ListHead* prev = node->Prev;
         Debug.Assert(prev->Next == node && next->Prev == node, "ListHeads.Remove: the node's neighbours do not point to it");
         prev->Next = next;
+        SchedulePoint.Here();
         next->Prev = prev;
         node->Next = null;
         node->Prev = null;
@@ -65,6 +66,7 @@ public static class ListHeads
         Debug.Assert(prev->Next == next && next->Prev == prev, "ListHeads: the place is on no list, or the list is broken");
         node->Next = next;
         node->Prev = prev;
+        SchedulePoint.Here();
         prev->Next = node;
         next->Prev = node;
     }

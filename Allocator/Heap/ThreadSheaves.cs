@@ -86,6 +86,7 @@ internal sealed class ThreadSheaves : ThreadCache
             {
                 count--;
                 address = (void*)sheaf->Entries[count];
+                SchedulePoint.Here();
                 sheaf->Count = (int)count;
                 Exit(&mine->Gate);
                 return true;
@@ -123,6 +124,7 @@ internal sealed class ThreadSheaves : ThreadCache
             if (count < (uint)sheaf->High && top[-1] != (ulong)address)
             {
                 *top = (ulong)address;
+                SchedulePoint.Here();
                 sheaf->Count = (int)(count + 1);
                 Exit(&mine->Gate);
                 return true;

@@ -102,6 +102,7 @@ internal sealed class ThreadPages : ThreadCache
             {
                 count--;
                 pfn = new Pfn(bin->Entries[count]);
+                SchedulePoint.Here();
                 bin->Count = (int)count;
                 map[pfn]->State = PageState.User; // ends Cached, Treated and Zero in one store
                 Exit(&mine->Gate);
@@ -162,6 +163,7 @@ internal sealed class ThreadPages : ThreadCache
                 if (count < (uint)bin->High)
                 {
                     bin->Entries[count] = pfn.Value;
+                    SchedulePoint.Here();
                     bin->Count = (int)(count + 1);
                     head->FreedAt = epoch;
                     head->State = CachedState;

@@ -31,8 +31,37 @@ internal sealed partial class ArenaModel
         Assert.Equal(0, now.InReactorBytes);
         Assert.True(_setup.DebugChecks || now.HeldBackBytes == 0, $"{now.HeldBackBytes} bytes are held back without debug mode");
         Assert.Equal(_setup.ThreadPages ? now.ThreadPagesBytes : 0, now.ThreadPagesBytes);
-        Assert.Equal((ulong)((now.AllocatedBytes + now.ThreadPagesBytes + now.HeldBackBytes) >> PageShift), _arena.Budget.TakenPages);
+        Assert.Equal(InflatedPages << PageShift, now.InflatedBytes);
+        (ulong taken, ulong cap) = _arena.Budget.Read();
+        Assert.Equal((ulong)((now.AllocatedBytes + now.ThreadPagesBytes + now.InflatedBytes + now.HeldBackBytes) >> PageShift), taken);
+        Assert.True(cap == _cap || (cap > _cap && cap == taken), $"the cap is {cap}, set to {_cap}, with {taken} taken");
         Assert.Equal(_balloon?.PagesTreated ?? 0, now.PagesTreated);
+    }
+
+    /// <summary>What is taken, without a snapshot, which asks the kernel.</summary>
+    private void CheckTaken()
+    {
+        (ulong taken, ulong cap) = _arena.Budget.Read();
+        Assert.Equal((ulong)(LivePages + InflatedPages + _arena.Threads.Sum(static pages => pages.Pages)), taken);
+        Assert.True(cap == _cap || (cap > _cap && cap == taken), $"the cap is {cap}, set to {_cap}, with {taken} taken");
+    }
+
+    /// <summary>What a step that changes nothing leaves as it is; in a long run without what only the kernel knows.</summary>
+    private string Now()
+    {
+        if (!_isLight)
+        {
+            return Picture(_arena.GetStatistics() with { MetadataBytes = 0, ResidentBytes = 0 });
+        }
+
+        StringBuilder text = new();
+        text.Append(CultureInfo.InvariantCulture, $"{_arena.Budget.Read()} {_arena.Threads.Sum(static pages => pages.Pages)}");
+        foreach (Zone zone in _arena.Zones)
+        {
+            text.Append(CultureInfo.InvariantCulture, $" {zone.FreePages} free, {zone.UnreachedPages} unreached, {zone.InReactorPages} there;");
+        }
+
+        return text.ToString();
     }
 
     private void CheckSomeContents(int drawn)
@@ -100,7 +129,7 @@ internal sealed partial class ArenaModel
     private void Trim()
     {
         _arena.Trim();
-        if (_balloon is null || _balloon.Answer > DeviceAnswer.Treated)
+        if (_balloon is null || !_arena.Aerator.IsRunning || _balloon.Answer > DeviceAnswer.Treated)
         {
             return;
         }

@@ -17,13 +17,21 @@ internal enum OperationKind
     Trim,
     Device,
     Resize,
+    Inflate,
+    Deflate,
+    Cap,
+    Treatment,
+    ThreadEnd,
 }
 
 /// <summary>One step. The three numbers mean what the kind makes of them, reduced to what exists at that moment, so that any sequence
 /// is a valid one and a shrunk one too.</summary>
 internal readonly record struct ArenaOperation(OperationKind Kind, int A, int B, int C)
 {
-    /// <summary>Out of 256 drawn bytes: which kind.</summary>
+    /// <summary>What is drawn for a kind is below this.</summary>
+    public const int Draws = 272;
+
+    /// <summary>Out of so many drawn numbers: which kind.</summary>
     public static OperationKind KindOf(int drawn) => drawn switch
     {
         < 88 => OperationKind.Allocate,
@@ -35,12 +43,17 @@ internal readonly record struct ArenaOperation(OperationKind Kind, int A, int B,
         < 222 => OperationKind.Unisolate,
         < 242 => OperationKind.Pass,
         < 247 => OperationKind.Trim,
-        _ => OperationKind.Device,
+        < 256 => OperationKind.Device,
+        < 261 => OperationKind.Inflate,
+        < 264 => OperationKind.Deflate,
+        < 266 => OperationKind.Cap,
+        < 269 => OperationKind.Treatment,
+        _ => OperationKind.ThreadEnd,
     };
 
     /// <summary>A step from a fixed-seed source.</summary>
     public static ArenaOperation Next(Random random) =>
-        new(KindOf(random.Next(256)), random.Next(1 << 20), random.Next(1 << 20), random.Next(1 << 20));
+        new(KindOf(random.Next(Draws)), random.Next(1 << 20), random.Next(1 << 20), random.Next(1 << 20));
 
     /// <summary>As it would be typed into a regression test.</summary>
     public override string ToString() => $"new(OperationKind.{Kind}, {A}, {B}, {C})";

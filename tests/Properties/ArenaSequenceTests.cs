@@ -17,7 +17,7 @@ public sealed class ArenaSequenceTests
                 print: found => $"setup {found.Item1}: [{string.Join(", ", found.Item2)}]");
 
     private static Gen<ArenaOperation[]> Operations { get; } =
-        Gen.Select(Gen.Int[0, 255], Gen.Int[0, (1 << 20) - 1], Gen.Int[0, (1 << 20) - 1], Gen.Int[0, (1 << 20) - 1])
+        Gen.Select(Gen.Int[0, ArenaOperation.Draws - 1], Gen.Int[0, (1 << 20) - 1], Gen.Int[0, (1 << 20) - 1], Gen.Int[0, (1 << 20) - 1])
             .Select((kind, a, b, c) => new ArenaOperation(ArenaOperation.KindOf(kind), a, b, c))
             .Array[1, 120];
 

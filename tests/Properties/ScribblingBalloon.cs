@@ -44,7 +44,8 @@ internal sealed class ScribblingBalloon(PageArena arena) : IBalloonLink, ITreatm
 
     public ITreatmentDevice Device => this;
 
-    public ulong InflatedPages => 0;
+    /// <summary>Pages that the test has put into the balloon.</summary>
+    public ulong InflatedPages { get; set; }
 
     public Action? WorkArrived { get; set; }
 
@@ -133,13 +134,16 @@ internal sealed class ScribblingBalloon(PageArena arena) : IBalloonLink, ITreatm
     {
     }
 
-    /// <summary>What it was asked for so far. It holds nothing, so nothing comes.</summary>
+    /// <summary>What it was asked for so far.</summary>
     public uint DeflateAsked { get; private set; }
+
+    /// <summary>Gives pages back when it is asked to; how many. Unless a test says otherwise it holds nothing, so nothing comes.</summary>
+    public Func<uint, uint> OnDeflate { get; set; } = static _ => 0;
 
     public uint Deflate(uint pages)
     {
         DeflateAsked += pages;
-        return 0;
+        return OnDeflate(pages);
     }
 
     public bool TryClose(TimeSpan bound)
