@@ -29,6 +29,9 @@ internal enum ReceiveResult
 /// time.</summary>
 internal sealed class MessageSocket : IDisposable
 {
+    /// <summary>A call that never blocks is interrupted once in a while and not for ever.</summary>
+    private const int InterruptsMax = 100;
+
     private readonly Socket _socket;
     private readonly IDescriptors _os;
     private readonly byte[] _bytes = new byte[VhostUserHeader.SizeInBytes + VhostUserLimits.PayloadMax];
@@ -181,7 +184,8 @@ internal sealed class MessageSocket : IDisposable
         MemoryMarshal.Write(message, header);
         payload.CopyTo(message[VhostUserHeader.SizeInBytes..]);
         Errno error = Errno.None;
-        while (!message.IsEmpty && error is Errno.None or Errno.EINTR)
+        int interrupts = 0;
+        while (!message.IsEmpty && (error == Errno.None || (error == Errno.EINTR && interrupts++ < InterruptsMax)))
         {
             error = _os.Send(Descriptor, message, files, out int sent);
             message = message[sent..];

@@ -27,7 +27,8 @@ internal static class StressLatency
         }
 
         Console.Out.WriteLine();
-        Console.Out.WriteLine("ns, medians over rounds     treated: p50       p99     p99.9    p99.99       max    untreated: p50       p99     p99.9    p99.99       max");
+        string heads = string.Concat(Shares.Select(s => $"{s.Name,10}")) + $"{"max",10}";
+        Console.Out.WriteLine($"{"ns, medians of rounds",-24}  {heads}     {heads}   (with treatment, then without)");
         Write("allocate", runs, l => l.Allocate, report);
         Write("first touch", runs, l => l.Touch, report);
         Write("free", runs, l => l.Free, report);

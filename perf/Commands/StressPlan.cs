@@ -77,7 +77,8 @@ internal sealed record StressPlan(ulong Seed)
             CultureInfo.InvariantCulture,
             $"{Options.SizeBytes >> 20} MiB (cap {Options.CapBytes >> 20}, {(Options.MinFreeBytes is null ? "default reserve" : "no reserve")}), {Options.Backing}, ") +
             $"huge pages {Options.HugePages}, {Options.Zones} zones, thread pages {Options.ThreadPages}, shuffle {Options.ShuffleSeed is not null}, " +
-            $"{(HasHeap ? "heap, " : "")}{(IsHosted ? "host elsewhere, " : "")}poison {Options.PoisonValue?.ToString("x8", CultureInfo.InvariantCulture) ?? "none"}, debug {Options.DebugChecks}, treatment {treatment}; " +
+            $"{(HasHeap ? "heap, " : "")}{(IsHosted ? "host elsewhere, " : "")}poison {Options.PoisonValue?.ToString("x8", CultureInfo.InvariantCulture) ?? "none"}, " +
+            $"debug {Options.DebugChecks}, treatment {treatment}; " +
             $"{Threads} threads x {Generations} generations x {Operations} operations";
     }
 

@@ -57,7 +57,8 @@ internal sealed class FaultScenario(FaultSetup setup, FaultyOperatingSystem os) 
         _arena?.Dispose();
     }
 
-    private void Create() => _arena = PageArena.CreateOn(os, setup.Options(_clock, SizeMiB, CapMiB), TreatmentSeams.Default with { HasWorker = false, WatchesMemory = false });
+    private void Create() => _arena = PageArena.CreateOn(
+        os, setup.Options(_clock, SizeMiB, CapMiB), TreatmentSeams.Default with { HasWorker = false, WatchesMemory = false });
 
     private void Blocks()
     {

@@ -75,7 +75,8 @@ public sealed class NthDescriptorCallTests(ITestOutputHelper output)
         }
         catch (Exception e)
         {
-            throw new InvalidOperationException($"{(inHost ? "host" : "guest")}: {call} fails with {errno} at use {nth}{(times == 1 ? "" : " and ever after")}: {e.Message}", e);
+            string ever = times == 1 ? "" : " and ever after";
+            throw new InvalidOperationException($"{(inHost ? "host" : "guest")}: {call} fails with {errno} at use {nth}{ever}: {e.Message}", e);
         }
 
         return os.Injected > 0 ? 1 : 0;

@@ -138,7 +138,7 @@ internal sealed partial class ArenaModel
     }
 
     /// <summary>Every page of the arena: the heads of live blocks are the user's, those in the balloon are the balloon's, what is inside says
-    /// nothing, and nothing else says that it is anybody's.</summary>
+    /// nothing, and nothing else says that it is anybody's but what debug mode holds back.</summary>
     private unsafe void CheckOwners()
     {
         for (uint at = 0; at < (uint)_owner.Length; at++)
@@ -148,7 +148,7 @@ internal sealed partial class ArenaModel
             ulong state = page->State;
             bool isUsers = state == PageState.User;
             bool isBalloons = state != 0 && !isUsers && page->PageType.IsInflated;
-            bool holds = owner is null ? !isUsers && !isBalloons
+            bool holds = owner is null ? !isBalloons && (!isUsers || _arena.Debug?.Quarantine?.Holds(new Pfn(at)) == true)
                 : owner.Start.Value != at ? state == 0
                 : owner.Mark == 0 ? isBalloons : isUsers;
             if (!holds)

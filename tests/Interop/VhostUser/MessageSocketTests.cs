@@ -5,6 +5,7 @@ using System.Runtime.InteropServices;
 using LowLevel.Interop.Linux;
 using LowLevel.Interop.VhostUser;
 using LowLevel.Native;
+using LowLevel.Tests.Fakes;
 using LowLevel.Tests.Interop.Linux;
 using Xunit;
 
@@ -201,6 +202,20 @@ public sealed class MessageSocketTests : IDisposable
         Assert.InRange(sent, 1, 1000);
         HangUp();
         Assert.Equal((Errno)32, _reader.Send(1, 0, [])); // EPIPE
+    }
+
+    [Theory]
+    [InlineData(3, Errno.None)]
+    [InlineData(int.MaxValue, Errno.EINTR)]
+    public void A_sending_that_is_interrupted_is_repeated_and_not_for_ever(int times, Errno expected)
+    {
+        FaultyDescriptors faulty = new();
+        faulty.Fail(DescriptorCall.Send, Errno.EINTR, 1, times);
+        Assert.Equal(Errno.None, Os.CreateSocketPair(out int ours, out int theirs));
+        using MessageSocket sender = MessageSocket.Adopt(ours, faulty);
+        using MessageSocket receiver = MessageSocket.Adopt(theirs, faulty);
+        Assert.Equal(expected, sender.Send(1, 0, [1, 2, 3]));
+        Assert.Equal(expected == Errno.None ? ReceiveResult.Message : ReceiveResult.More, receiver.TryReceive());
     }
 
     [Fact]
