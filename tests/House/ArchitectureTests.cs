@@ -6,7 +6,7 @@ using Xunit;
 
 namespace LowLevel.Tests.House;
 
-/// <summary>ARCHITECTURE.md promises tests; here each promise is held against the sources.</summary>
+/// <summary>ARCHITECTURE.md and SECURITY.md promise tests; here each promise is held against the sources.</summary>
 public sealed class ArchitectureTests
 {
     private static string Text => Repository.Read("ARCHITECTURE.md");
@@ -36,14 +36,17 @@ public sealed class ArchitectureTests
         }
     }
 
-    [Fact]
-    public void Each_test_that_is_named_exists()
+    [Theory]
+    [InlineData("ARCHITECTURE.md")]
+    [InlineData("SECURITY.md")]
+    public void Each_test_that_is_named_exists(string document)
     {
         string tests = Tests;
-        string[] names = [.. Regex.Matches(Text, "`([A-Za-z0-9]+\\.)?([A-Z][A-Za-z0-9]*_[A-Za-z0-9_]+)(\\*?)`").Select(m => m.Groups[2].Value)];
+        string text = Repository.Read(document);
+        string[] names = [.. Regex.Matches(text, "`([A-Za-z0-9]+\\.)?([A-Z][A-Za-z0-9]*_[A-Za-z0-9_]+)(\\*?)`").Select(m => m.Groups[2].Value)];
         Assert.NotEmpty(names);
         Assert.All(names, name => Assert.Contains(" " + name, tests, StringComparison.Ordinal));
-        string[] classes = [.. Regex.Matches(Text, "`([A-Z][A-Za-z]+Tests)[.`]").Select(m => m.Groups[1].Value).Distinct()];
+        string[] classes = [.. Regex.Matches(text, "`([A-Z][A-Za-z]+Tests)[.`]").Select(m => m.Groups[1].Value).Distinct()];
         Assert.NotEmpty(classes);
         Assert.All(classes, name => Assert.Contains("class " + name, tests, StringComparison.Ordinal));
     }
