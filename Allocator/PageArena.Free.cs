@@ -161,7 +161,9 @@ public sealed partial class PageArena
             signalled = ThreadDrain.MakeRoom(this, bin, order, type, ref note);
         }
 
-        bin->Entries[bin->Count++] = pfn.Value;
+        // The entry before the count: whoever looks at the stack from outside, for a hint, must find nothing that was not written.
+        bin->Entries[bin->Count] = pfn.Value;
+        Volatile.Write(ref bin->Count, bin->Count + 1);
         mine.Exit();
         note.TellDrain(order, type);
         return true;

@@ -21,8 +21,8 @@ internal sealed class ThreadPagesRegistry(PageArena arena) : ThreadCacheRegistry
     /// <inheritdoc/>
     protected override void Remember(ThreadPages cache) => ThreadPages.Last = cache;
 
-    /// <summary>Whether the oldest entry of any stack has rested. The owner may be at work: a hint, made of numbers that are always in
-    /// the arena, because a stack's memory holds nothing else.</summary>
+    /// <summary>Whether the oldest entry of any stack has rested. The owner may be at work: a hint. On a processor that lets a count be seen before its
+    /// entry that entry is whatever was in the memory, so it is looked at only if it is a page of the arena.</summary>
     protected override unsafe bool LooksRested(ThreadPages cache)
     {
         for (int order = 0; order <= PageblockLimits.MaxOrder; order++)
@@ -30,7 +30,13 @@ internal sealed class ThreadPagesRegistry(PageArena arena) : ThreadCacheRegistry
             for (int type = 0; type < MigrateTypes.PcpTypes; type++)
             {
                 ThreadBin* bin = cache.Bin(new Order(order), (MigrateType)type);
-                if (Volatile.Read(ref bin->Count) != 0 && _arena.IsRested(_arena.Map[new Pfn(bin->Entries[0])]->FreedAt))
+                if (Volatile.Read(ref bin->Count) == 0)
+                {
+                    continue;
+                }
+
+                uint oldest = Volatile.Read(ref bin->Entries[0]);
+                if (oldest < (_arena.SizeBytes >> PageblockLimits.PageShift) && _arena.IsRested(_arena.Map[new Pfn(oldest)]->FreedAt))
                 {
                     return true;
                 }

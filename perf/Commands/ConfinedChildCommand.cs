@@ -12,7 +12,7 @@ namespace LowLevel.Perf;
 internal sealed class ConfinedChildCommand : ICommand
 {
     private const ulong DataBytes = 1ul << 30;
-    private static readonly ulong AddressSpaceBytes = 8ul << 30;
+    private const ulong AddressSpaceBytes = 8ul << 30;
     private const ulong GroupBytes = 384ul << 20;
     private const int Order = 4;
     private const int BlockBytes = 4096 << Order;
@@ -83,7 +83,7 @@ internal sealed class ConfinedChildCommand : ICommand
             "locked" => os.Advise(probe, page, MemoryAdvice.DontNeed) == Errno.EINVAL,
             "no-thp" => Confinement.HasNoHugePages,
             "data" => os.MapAnonymous((nuint)DataBytes, MemoryProtection.ReadWrite, out _) == Errno.ENOMEM,
-            "address-space" => os.MapAnonymous((nuint)AddressSpaceBytes, MemoryProtection.None, out _) == Errno.ENOMEM,
+            "address-space" => os.MapAnonymous(unchecked((nuint)AddressSpaceBytes), MemoryProtection.None, out _) == Errno.ENOMEM,
             "cgroup" => os.CgroupMemoryLimitBytes == GroupBytes,
             "fallocate" => PunchFails(os, page),
             _ => true, // membarrier is the runtime's own

@@ -53,7 +53,13 @@ internal sealed class BalloonDriverTarget : IFuzzTarget
             _balloon.Behaves = true;
         }
 
-        _arena?.Dispose();
+        if (_arena is not null)
+        {
+            // An arena lives until its last block has come back.
+            FreeAll();
+            _arena.Dispose();
+        }
+
         _arena = null;
         _rings = 0;
         _clock = new StandingClock();

@@ -94,8 +94,8 @@ internal static class Confinement
         Console.Out.Flush();
         string[] arguments = File.ReadAllText("/proc/self/cmdline").TrimEnd('\0').Split('\0');
         string?[] environment = [.. Environment.GetEnvironmentVariables().Cast<DictionaryEntry>().Select(v => $"{v.Key}={v.Value}"), null];
-        Native.execve("/proc/self/exe", [.. arguments, option, null], environment);
-        throw new MeasurementException($"execve failed: {(Errno)Marshal.GetLastPInvokeError()}");
+        int result = Native.execve("/proc/self/exe", [.. arguments, option, null], environment);
+        throw new MeasurementException($"execve returned {result}: {(Errno)Marshal.GetLastPInvokeError()}");
     }
 
     private static void Limit(int resource, ulong bytes)

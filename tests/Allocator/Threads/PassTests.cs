@@ -2,6 +2,7 @@ using System;
 using System.Threading.Tasks;
 using LowLevel.Allocator;
 using LowLevel.Interop.Linux;
+using LowLevel.Native;
 using LowLevel.Tests.Fakes;
 using Xunit;
 
@@ -70,5 +71,24 @@ public sealed class PassTests
     {
         arena.FreePages(arena.AllocatePages(0));
         return ThreadPages.Last!;
+    }
+
+    [Fact]
+    public unsafe void A_stack_whose_count_is_seen_before_its_entry_is_looked_at_without_harm()
+    {
+        using PageArena arena = PageArena.Create(new PageArenaOptions { SizeBytes = 64 << 20, Aeration = new AerationOptions { Enabled = false } });
+        arena.FreePages(arena.AllocatePages(0));
+        ThreadPages mine = arena.Threads.GetOrCreate()!;
+        ThreadBin* bin = mine.Bin(new Order(7), MigrateType.Movable);
+        Assert.Equal(0, bin->Count);
+        foreach (uint anything in new[] { uint.MaxValue, 1u << 30, (64u << 20) >> 12 })
+        {
+            bin->Entries[0] = anything;
+            bin->Count = 1; // as from another processor while this thread is at its first push
+            Assert.False(arena.Threads.DrainRested());
+            bin->Count = 0;
+        }
+
+        arena.Verify();
     }
 }
