@@ -111,6 +111,23 @@ public sealed class TreatmentFaultTests
     }
 
     [Fact]
+    public void B21_no_zone_stops_listening_while_somebody_is_in_its_free_path()
+    {
+        using TestPlant plant = new(o => o.Zones = 2);
+        Zone other = plant.Arena.Zones[0];
+        Zone busy = plant.Arena.Zones[1];
+        busy.Enter(); // as who frees, and is about to ask the listener
+        Thread stopping = new(plant.Arena.Aerator.Stop) { IsBackground = true };
+        stopping.Start();
+        bool begun = SpinWait.SpinUntil(() => other.Listener is null, TimeSpan.FromSeconds(60));
+        bool ended = SpinWait.SpinUntil(() => busy.Listener is null, TimeSpan.FromMilliseconds(100)); // never true; to wait longer is to look closer
+        busy.Exit();
+        Assert.True(stopping.Join(TimeSpan.FromSeconds(60)));
+        Assert.Equal((true, false), (begun, ended));
+        Assert.Null(busy.Listener);
+    }
+
+    [Fact]
     public void B21_stop_ends_although_the_device_never_answers()
     {
         using TestPlant plant = new();
@@ -199,7 +216,14 @@ public sealed class TreatmentFaultTests
     [Fact]
     public void B27_each_fill_begins_with_another_zone_and_type_so_that_a_busy_one_starves_nobody()
     {
-        using TestPlant plant = new(o => o.Zones = 2);
+        // One block a batch: with more of them even the last type would have its turn early, because the others were soon all treated.
+        using TestPlant plant = new(
+            o =>
+            {
+                o.Zones = 2;
+                o.Aeration.ReactorCapacity = 1;
+            },
+            balloon: new FakeBalloon { Capacity = 1 });
         nint[] all = [.. plant.AllocateAll(10)];
         nint[] busy = [.. all.Where(block => plant.Arena.ZoneOf(plant.PfnOf(block)).Number == 0)];
         nint quiet = all.First(block => plant.Arena.ZoneOf(plant.PfnOf(block)).Number == 1);
@@ -209,6 +233,7 @@ public sealed class TreatmentFaultTests
         int batch = plant.Balloon.Batches.ToList().FindIndex(b => b.Any(range => plant.AddressOf(range.Start) == quiet));
         Assert.InRange(batch, 0, 1);
 
+        plant.Free(all.Except(busy).Where(block => block != quiet));
         plant.Free(plant.AllocateAll(10));
         plant.Arena.Trim();
         nint movable = plant.Allocate(10, MigrateType.Movable);
@@ -218,6 +243,7 @@ public sealed class TreatmentFaultTests
         plant.Free(movable);
         plant.Arena.Trim();
         int when = plant.Balloon.Batches.Skip(before).ToList().FindIndex(b => b.Any(range => plant.AddressOf(range.Start) == movable));
+        Assert.True(others.Length > 2 * 2 * (int)MigrateType.Isolate);
         Assert.InRange(when, 0, 2 * (int)MigrateType.Isolate);
         plant.Check();
     }
@@ -284,6 +310,23 @@ public sealed class TreatmentFaultTests
         int before = plant.Balloon.Batches.Count;
         plant.PassUntilRested();
         Assert.InRange(plant.Balloon.Batches.Count - before, 0, 20);
+        plant.Check();
+    }
+
+    [Fact]
+    public void B32_blocks_freed_while_the_freeing_thread_treats_do_not_keep_it_at_that()
+    {
+        using TestPlant plant = new(o => o.Aeration.Context = AerationContext.FreeingThread);
+        nint[] blocks = plant.AllocateApart(9, TestPlant.StartMark);
+        plant.Balloon.WhileHeld = _ =>
+        {
+            if (plant.Balloon.Batches.Count < 50)
+            {
+                plant.Free(plant.Allocate(10, TestPlant.Capacity + 1)); // the zone is never under its mark
+            }
+        };
+        plant.Free(blocks);
+        Assert.InRange(plant.Balloon.Batches.Count, 1, 3);
         plant.Check();
     }
 

@@ -194,7 +194,8 @@ public sealed class ReportTests
     [Fact]
     public async Task A_device_that_polls_never_stalls_the_reports()
     {
-        using BalloonFixture f = new(HostMode.Thread);
+        PatientClock clock = new();
+        using BalloonFixture f = new(HostMode.Thread, new BalloonDriverOptions { Clock = clock });
         using CancellationTokenSource end = CancellationTokenSource.CreateLinkedTokenSource(TestContext.Current.CancellationToken);
         Task polling = Task.Factory.StartNew(
             () =>
@@ -205,15 +206,17 @@ public sealed class ReportTests
                 }
             },
             end.Token, TaskCreationOptions.LongRunning, TaskScheduler.Default);
-        for (uint i = 0; i < 2000; i++)
+        int reports = 0;
+        for (; reports < 2000 && clock.Expired == 0; reports++)
         {
-            Assert.True(f.Driver.React([BalloonFixture.Block(i, 1)]));
+            Assert.True(f.Driver.React([BalloonFixture.Block((uint)reports, 1)]));
             Assert.Equal(SettleResult.TreatedZero, f.Driver.Settle(Patience));
         }
 
         await end.CancelAsync();
         await polling;
-        Assert.Equal(2000, f.Device.Counters.Reports);
+        Assert.Equal(0, clock.Expired); // a wait that ends by its deadline looks at the ring once more, and would hide that nobody woke it
+        Assert.Equal((2000, 2000L), (reports, f.Device.Counters.Reports));
     }
 
     /// <summary>B19: interrupts come from other queues on the same vector, twice, and when nothing is under way.</summary>
@@ -276,6 +279,26 @@ public sealed class ReportTests
         Assert.True(clock.GetElapsedTime(before) >= TimeSpan.FromHours(3));
         f.Host.Process();
         Assert.Equal(SettleResult.TreatedZero, f.Driver.Settle(TimeSpan.Zero));
+    }
+
+    /// <summary>The system's time, and how many waits have lasted until their deadline.</summary>
+    private sealed class PatientClock : TimeProvider
+    {
+        private int _expired;
+
+        public int Expired => Volatile.Read(ref _expired);
+
+        public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
+        {
+            ArgumentNullException.ThrowIfNull(callback);
+            return base.CreateTimer(Ring, null, dueTime, period);
+
+            void Ring(object? ignored)
+            {
+                Interlocked.Increment(ref _expired);
+                callback(state);
+            }
+        }
     }
 
     /// <summary>Time that passes as soon as somebody waits for it.</summary>
