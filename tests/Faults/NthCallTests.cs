@@ -66,7 +66,7 @@ public sealed class NthCallTests(ITestOutputHelper output)
         string what = $"{setup}: {call} {(advice == default ? "" : advice)} fails with {errno} at use {nth}{(times == 1 ? "" : " and ever after")}";
         FaultyOperatingSystem os = new();
         os.Fail(call, errno, nth, times, advice == default ? null : advice);
-        FaultScenario scenario = new(setup, os);
+        using FaultScenario scenario = new(setup, os);
         try
         {
             scenario.Run();
