@@ -37,7 +37,7 @@ internal sealed class StressCommand : ICommand
         using var hosts = new StressHosts((ulong)seed);
         var run = new StressRun((ulong)seed, hosts);
         run.Until(TimeSpan.FromSeconds(seconds), ProgressInterval);
-        Console.Out.WriteLine(run.Result(hosts));
+        Console.Out.WriteLine(run.Result());
         StressPicture.Save("artifacts/stress.png", run.Samples, run.Levels);
         report.Row(
             ("seed", seed), ("rounds", run.Rounds), ("operations", run.Operations), ("refusals", run.Refusals), ("violations", run.Violations),
@@ -103,8 +103,8 @@ internal sealed class StressRun(ulong seed, StressHosts hosts)
     }
 
     /// <summary>The last line.</summary>
-    public string Result(StressHosts killed) =>
-        $"seed {seed}: {Rounds} rounds ({HostedRounds} under a host elsewhere, {killed.Killed} hosts killed), {Operations} operations, " +
+    public string Result() =>
+        $"seed {seed}: {Rounds} rounds ({HostedRounds} under a host elsewhere, {hosts.Killed} hosts killed), {Operations} operations, " +
         $"{Refusals} refused for want of memory, {Violations} violations; between the rounds RSS grows by " +
         (Levels.Judge() is Trend trend ? StressLevels.Text(trend) : "what cannot be said of so short a run");
 

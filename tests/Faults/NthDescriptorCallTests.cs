@@ -12,8 +12,7 @@ namespace LowLevel.Tests.Faults;
 
 /// <summary>A host of two guests, and each call about descriptors fails at its n-th use, or ever after, in the host or in one guest. What is in use keeps
 /// its contents; who is cut off hears why; nobody hangs; and once the calls work again both guests are served. LOWLEVEL_FAULTS=all, or the name of a
-/// call, tries more places and
-/// each errno.</summary>
+/// call, tries more places and each errno.</summary>
 public sealed class NthDescriptorCallTests(ITestOutputHelper output)
 {
     private const ulong MiB = HostFixture.MiB;
